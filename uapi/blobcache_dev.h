@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * ioctls of /dev/blobcache: how the daemon takes requests and hands over bytes.
+ *
+ * The open file is the ownership. One file at a time may be the daemon
+ * (BC_IOC_HELLO); its release, for whatever reason, returns all requests it had
+ * claimed to the state "new". Requests are announced over generic netlink
+ * (blobcache_netlink.h) and can be dumped there at any time.
+ *
+ * A request's life: new -> BC_IOC_CLAIM -> [BC_IOC_BIND] -> BC_IOC_FILL ... ->
+ * BC_IOC_DONE. Each call of these renews the request's lease; an expired lease
+ * returns it to "new". Every structure begins with its own size; flags and
+ * reserved fields must be zero (EINVAL otherwise).
+ */
+#ifndef _UAPI_BLOBCACHE_DEV_H
+#define _UAPI_BLOBCACHE_DEV_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#else
+#include <assert.h>
+#endif
+#include "blobcache_disk.h"
+
+#define BC_DEV_NAME		"blobcache"
+#define BC_DEV_PATH		"/dev/blobcache"
+#define BC_DEV_VERSION		1
+
+/* f_type of statfs(2) on a blobcache mount: "bcac". */
+#define BC_SUPER_MAGIC		0x62636163
+
+/* How a request ended. */
+enum bc_done_status {
+	BC_DONE_OK		= 0,	/* all bytes of the range were filled */
+	BC_DONE_CHANGED		= 1,	/* the store has another version (412) */
+	BC_DONE_GONE		= 2,	/* no such object (404) */
+	BC_DONE_DENIED		= 3,	/* credentials refused (401, 403) */
+	BC_DONE_RETRY_AFTER	= 4,	/* store is busy: retry after retry_after_ms */
+	BC_DONE_FAILED		= 5,	/* anything else */
+	BC_DONE_UNSUPPORTED	= 6,	/* weak or overlong ETag, unknown volume: bypass */
+	BC_DONE_STATUS_COUNT
+};
+
+/**
+ * struct bc_ioc_hello - become the daemon
+ * @size: sizeof(struct bc_ioc_hello)
+ * @flags: zero
+ * @version: BC_DEV_VERSION
+ * @lease_ms: out: how long a claimed request may rest without a call
+ * @epoch: out: number of this ownership; never used twice while loaded
+ *
+ * Fails with EBUSY while another open file is the daemon, with EPERM unless the
+ * calling thread has PR_SET_IO_FLUSHER set (set it before starting threads) and
+ * with EPROTONOSUPPORT on an unknown version.
+ */
+struct bc_ioc_hello {
+	__u32 size;
+	__u32 flags;
+	__u32 version;
+	__u32 lease_ms;
+	__u64 epoch;
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_claim - take a new request, or renew the lease of a claimed one
+ * @size: sizeof(struct bc_ioc_claim)
+ * @flags: zero
+ * @id: the request
+ *
+ * Fails with ENOENT if the request ended, EBUSY if it is claimed by this owner
+ * already and @flags lacks BC_CLAIM_RENEW.
+ */
+#define BC_CLAIM_RENEW		(1U << 0)
+
+struct bc_ioc_claim {
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_bind - tell which version the coming bytes are of
+ * @size: sizeof(struct bc_ioc_bind)
+ * @flags: zero
+ * @id: the request
+ * @object_size: size of the whole object in bytes
+ * @last_modified: seconds since the epoch, as the store says
+ * @etag_length: 1..BC_ETAG_MAX
+ * @etag: strong ETag without quotes
+ *
+ * Must precede the first fill of an unbound request. On a bound request the
+ * ETag and size must equal the request's, else ESTALE.
+ */
+struct bc_ioc_bind {
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+	__u64 object_size;
+	__s64 last_modified;
+	__u32 etag_length;
+	__u32 reserved32;
+	__u8  etag[BC_ETAG_MAX];
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_fill - hand over bytes of the request's range, in any order
+ * @size: sizeof(struct bc_ioc_fill)
+ * @flags: zero
+ * @id: the request
+ * @offset: in the object; a multiple of BC_FILL_ALIGN
+ * @length: a multiple of BC_FILL_ALIGN, unless it ends the range or the object
+ * @reserved32: zero
+ * @address: of the bytes in the caller's memory
+ *
+ * Fails with ENOENT if the request ended, ESTALE if it belongs to another
+ * owner, ERANGE if the bytes do not lie in the range, EPROTO if the request is
+ * unbound.
+ */
+#define BC_FILL_ALIGN		4096U
+
+struct bc_ioc_fill {
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+	__u64 offset;
+	__u32 length;
+	__u32 reserved32;
+	__u64 address;
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_done - end a request
+ * @size: sizeof(struct bc_ioc_done)
+ * @flags: zero
+ * @id: the request
+ * @status: enum bc_done_status
+ * @retry_after_ms: with BC_DONE_RETRY_AFTER: when to announce it again
+ *
+ * BC_DONE_OK with bytes missing fails with ENODATA and ends it as failed.
+ */
+struct bc_ioc_done {
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+	__u32 status;
+	__u32 retry_after_ms;
+	__u64 reserved[2];
+};
+
+#define BC_IOC_MAGIC	0xbc
+#define BC_IOC_HELLO	_IOWR(BC_IOC_MAGIC, 1, struct bc_ioc_hello)
+#define BC_IOC_CLAIM	_IOW(BC_IOC_MAGIC, 2, struct bc_ioc_claim)
+#define BC_IOC_BIND	_IOW(BC_IOC_MAGIC, 3, struct bc_ioc_bind)
+#define BC_IOC_FILL	_IOW(BC_IOC_MAGIC, 4, struct bc_ioc_fill)
+#define BC_IOC_DONE	_IOW(BC_IOC_MAGIC, 5, struct bc_ioc_done)
+
+static_assert(sizeof(struct bc_ioc_hello) == 40, "bc_ioc_hello");
+static_assert(sizeof(struct bc_ioc_claim) == 32, "bc_ioc_claim");
+static_assert(sizeof(struct bc_ioc_bind) == 120, "bc_ioc_bind");
+static_assert(sizeof(struct bc_ioc_fill) == 56, "bc_ioc_fill");
+static_assert(sizeof(struct bc_ioc_done) == 40, "bc_ioc_done");
+
+#endif /* _UAPI_BLOBCACHE_DEV_H */
