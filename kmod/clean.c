@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The clean table of a tier. Advisory: losing a record loses a cache entry. The
+ * whole table is kept in memory as it is on the device, since a unit is written
+ * as a whole and first use of a block needs its checksum.
+ */
+#include <linux/blkdev.h>
+#include <linux/netlink.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "stats.h"
+#include "tier.h"
+
+/* Records are written this long after the first of them changed. */
+#define TABLE_DELAY	HZ
+
+static void mark_dirty(struct bc_tier *tier, u32 frame)
+{
+	u64 unit = bc_clean_unit_of(frame);
+
+	lockdep_assert_held(&tier->lock);
+	if (__test_and_set_bit(unit, tier->unit_dirty))
+		return;
+	if (!tier->units_dirty++)
+		queue_delayed_work(bc_table_wq, &tier->table_work, TABLE_DELAY);
+}
+
+struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot)
+{
+	return &tier->units[bc_clean_unit_of(frame)].desc[bc_clean_desc_of(frame, slot)];
+}
+
+void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
+		  u32 chunk, u32 bytes, const u32 crc[BC_CHUNK_BLOCKS], u64 seq)
+{
+	struct bc_disk_desc *disk = bc_clean_descs(tier, place->frame, place->slot);
+	struct bc_desc desc = { .key = *key, .seq = seq, .kind = BC_KIND_CLEAN };
+	u32 i;
+
+	lockdep_assert_held(&tier->lock);
+	for (i = 0; i < place->count; i++) {
+		desc.block = (u64)chunk * BC_CHUNK_BLOCKS + i;
+		desc.length = min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE);
+		desc.crc = crc[i];
+		bc_desc_encode(&desc, &disk[i]);
+	}
+	mark_dirty(tier, place->frame);
+}
+
+void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place)
+{
+	lockdep_assert_held(&tier->lock);
+	memset(bc_clean_descs(tier, place->frame, place->slot), 0,
+	       place->count * sizeof(struct bc_disk_desc));
+	mark_dirty(tier, place->frame);
+}
+
+static int write_unit(struct bc_tier *tier, u64 unit, void *bounce)
+{
+	u64 offset = tier->super.layout.clean_offset + (unit << BC_UNIT_SHIFT);
+	int ret;
+
+	spin_lock(&tier->lock);
+	__clear_bit(unit, tier->unit_dirty);
+	tier->units_dirty--;
+	memcpy(bounce, &tier->units[unit], BC_UNIT_SIZE);
+	spin_unlock(&tier->lock);
+	bc_unit_seal(bounce, BC_UNIT_MAGIC_CLEAN, unit, tier->super.attach_count,
+		     tier->super.uuid);
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, bounce, BC_UNIT_SIZE);
+	bc_tier_io_result(tier, ret);
+	if (!ret)
+		return 0;
+	/* Still to be written: a later success must not make the tier look complete. */
+	spin_lock(&tier->lock);
+	if (!__test_and_set_bit(unit, tier->unit_dirty))
+		tier->units_dirty++;
+	spin_unlock(&tier->lock);
+	return ret;
+}
+
+/*
+ * The flush puts the blocks' bytes before their records: what a record says is
+ * on the device. (If the device lies, the checksum finds out.)
+ */
+int bc_clean_write(struct bc_tier *tier)
+{
+	u64 units = tier->super.layout.clean_units, unit = 0;
+	void *bounce = (void *)__get_free_page(GFP_KERNEL);
+	int ret = 0;
+
+	if (!bounce)
+		return -ENOMEM;
+	mutex_lock(&tier->table_mutex);
+	if (READ_ONCE(tier->units_dirty))
+		ret = blkdev_issue_flush(tier->bdev.bdev);
+	while (!ret && (unit = find_next_bit(tier->unit_dirty, units, unit)) < units)
+		ret = write_unit(tier, unit++, bounce);
+	if (ret) {
+		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
+		pr_err_ratelimited("%s: clean table not written: error %d; chunks stored since are lost at the next attach\n",
+				   tier->name, ret);
+	}
+	mutex_unlock(&tier->table_mutex);
+	free_page((unsigned long)bounce);
+	return ret;
+}
+
+static void table_work(struct work_struct *work)
+{
+	struct bc_tier *tier = container_of(to_delayed_work(work), struct bc_tier, table_work);
+
+	bc_clean_write(tier);
+	/* What changed while we wrote found units_dirty above zero and queued nothing. */
+	if (READ_ONCE(tier->units_dirty) && percpu_ref_tryget_live(&tier->ref)) {
+		queue_delayed_work(bc_table_wq, &tier->table_work, TABLE_DELAY);
+		percpu_ref_put(&tier->ref);
+	}
+}
+
+static int read_units(struct bc_tier *tier)
+{
+	u64 bytes = tier->super.layout.clean_units << BC_UNIT_SHIFT, done = 0;
+	int ret = 0;
+
+	while (!ret && done < bytes) {
+		size_t part = min_t(u64, bytes - done, BC_CHUNK_SIZE);
+
+		ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ,
+				      tier->super.layout.clean_offset + done,
+				      (u8 *)tier->units + done, part);
+		done += part;
+		cond_resched();
+	}
+	return ret;
+}
+
+/* Void and damaged units become empty ones. */
+static void check_units(struct bc_tier *tier)
+{
+	u64 unit;
+
+	for (unit = 0; unit < tier->super.layout.clean_units; unit++) {
+		int ret = bc_unit_check(&tier->units[unit], BC_UNIT_MAGIC_CLEAN, unit,
+					tier->super.uuid);
+
+		if (ret == -EBADMSG)
+			bc_stat_inc(BC_STAT_UNIT_ERRORS);
+		if (ret)
+			memset(&tier->units[unit], 0, BC_UNIT_SIZE);
+		cond_resched();
+	}
+}
+
+/* Descriptors that no entry owns are erased, so that the image tells the truth. */
+static void erase_unowned(struct bc_tier *tier, struct bc_disk_desc *descs, u16 owned)
+{
+	u32 slot;
+
+	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
+		if (!(owned & BIT(slot)))
+			memset(&descs[slot], 0, sizeof(descs[slot]));
+	}
+}
+
+static u16 place_mask(const struct bc_place *place)
+{
+	return ((1U << place->count) - 1) << place->slot;
+}
+
+static void recover_frame(struct bc_tier *tier, u32 frame)
+{
+	struct bc_disk_desc *descs = bc_clean_descs(tier, frame, 0);
+	struct bc_place place = { .frame = frame };
+	struct bc_desc first;
+	u32 slot = 0, bytes;
+	u16 owned = 0;
+
+	while (bc_recover_chunk(descs, &slot, &place, &first, &bytes)) {
+		place.frame = frame;
+		/* A sequence nobody can have handed out: not ours, whatever it is. */
+		if (first.seq >= tier->super.seq_reserved)
+			continue;
+		if (bc_frames_take(&tier->frames, &place))
+			continue;
+		if (bc_index_insert(&tier->index, &first.key, first.block / BC_CHUNK_BLOCKS,
+				    &place, bytes, 0, 0)) {
+			/* There already (an old place of it), or the index is full. */
+			bc_frames_release(&tier->frames, &place);
+			continue;
+		}
+		owned |= place_mask(&place);
+	}
+	erase_unowned(tier, descs, owned);
+}
+
+int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	const struct bc_layout *layout = &tier->super.layout;
+	u32 frame;
+	int ret;
+
+	mutex_init(&tier->table_mutex);
+	INIT_DELAYED_WORK(&tier->table_work, table_work);
+	tier->units = vmalloc(layout->clean_units << BC_UNIT_SHIFT);
+	tier->unit_dirty = kvcalloc(BITS_TO_LONGS(layout->clean_units), sizeof(long), GFP_KERNEL);
+	if (!tier->units || !tier->unit_dirty) {
+		NL_SET_ERR_MSG(extack, "not enough memory for the clean table: use a smaller tier");
+		return -ENOMEM;
+	}
+	ret = read_units(tier);
+	if (ret) {
+		NL_SET_ERR_MSG(extack, "clean table unreadable: check the device, or format it again");
+		return ret;
+	}
+	check_units(tier);
+	spin_lock(&tier->lock);
+	for (frame = 0; frame < layout->frame_count; frame++) {
+		recover_frame(tier, frame);
+		cond_resched_lock(&tier->lock);
+	}
+	spin_unlock(&tier->lock);
+	/* All that was handed out before is below. */
+	atomic64_set(&tier->seq, tier->super.seq_reserved);
+	return 0;
+}
+
+void bc_clean_free(struct bc_tier *tier)
+{
+	kvfree(tier->unit_dirty);
+	vfree(tier->units);
+}

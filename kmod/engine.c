@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The engine's face to front ends: which source answers.
+ */
+#include <linux/jiffies.h>
+#include <linux/sched/signal.h>
+
+#include "engine.h"
+#include "fill.h"
+#include "object.h"
+#include "stats.h"
+#include "tier.h"
+#include "trace.h"
+
+void bc_read(struct bc_io *io)
+{
+	struct bc_object *object = io->object;
+
+	if (bc_object_bound(object) == BC_BOUND_STORE && bc_tier_read(io))
+		return;
+	bc_stat_inc(BC_STAT_MISS_READS);
+	bc_stat_add(BC_STAT_MISS_BYTES, io->length);
+	trace_bc_miss(io->pos, io->length, io->priority);
+	bc_fill_read(io);
+}
+
+/* The chunk's fill has bound the object, or ended without. */
+static bool bind_settled(struct bc_object *object, struct bc_fill *fill)
+{
+	return bc_object_bound(object) != BC_UNBOUND || READ_ONCE(fill->state) == BC_FILL_ENDED;
+}
+
+int bc_object_bind(struct bc_object *object, u64 pos)
+{
+	/* A little more than the fill's own deadline, which ends the fill. */
+	long timeout = msecs_to_jiffies(object->client->deadline_ms) + 2 * HZ;
+	struct bc_fill *fill;
+	long ret;
+
+	while (bc_object_bound(object) == BC_UNBOUND) {
+		ret = bc_fill_start(object, pos >> BC_CHUNK_SHIFT, BC_PRIORITY_DEMAND, false,
+				    &fill);
+		if (ret)
+			return ret;
+		if (!fill)
+			break;
+		ret = wait_event_killable_timeout(object->bind_wait, bind_settled(object, fill),
+						  timeout);
+		if (!ret)
+			ret = -ETIMEDOUT;
+		else if (ret > 0 && bc_object_bound(object) == BC_UNBOUND)
+			ret = fill->error ?: -EAGAIN;
+		bc_fill_put(fill);
+		if (ret < 0 && ret != -EAGAIN)
+			return ret == -ERESTARTSYS ? -EINTR : ret;
+	}
+	/* The binder tells the front end under this lock: wait until it has. */
+	mutex_lock(&object->bind_mutex);
+	mutex_unlock(&object->bind_mutex);
+	return 0;
+}
+
+int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority priority)
+{
+	u32 chunk = pos >> BC_CHUNK_SHIFT, last;
+	int ret;
+
+	if (bc_object_bound(object) == BC_UNBOUND)
+		return bc_fill_start(object, chunk, priority, true, NULL) ? 1 : 0;
+	if (bc_object_bound(object) == BC_BOUND_LOWER || pos >= object->version.size || !length)
+		return 0;
+	length = min(length, object->version.size - pos);
+	last = (pos + length - 1) >> BC_CHUNK_SHIFT;
+	for (; chunk <= last; chunk++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		if (bc_tier_has(&object->key, chunk, bc_chunk_bytes(object, chunk)))
+			continue;
+		ret = bc_fill_start(object, chunk, priority, true, NULL);
+		if (ret == -EBUSY)
+			return min_t(u32, last - chunk + 1, INT_MAX);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+bool bc_resident(struct bc_object *object, u64 pos)
+{
+	return bc_object_bound(object) == BC_BOUND_STORE &&
+	       bc_tier_has(&object->key, pos >> BC_CHUNK_SHIFT,
+			   bc_chunk_bytes(object, pos >> BC_CHUNK_SHIFT));
+}
+
+u64 bc_residency(struct bc_object *object, u64 *pending)
+{
+	struct bc_tier *tier;
+	u64 bytes = 0, chunk;
+
+	if (pending)
+		*pending = 0;
+	if (bc_object_bound(object) != BC_BOUND_STORE)
+		return 0;
+	if (pending)
+		*pending = bc_fills_pending_bytes(&object->key);
+	tier = bc_tier_get();
+	if (!tier)
+		return 0;
+	for (chunk = 0; chunk << BC_CHUNK_SHIFT < object->version.size; chunk++) {
+		u32 found;
+
+		if (bc_index_contains(&tier->index, &object->key, chunk, &found))
+			bytes += found;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			break;
+	}
+	bc_tier_put(tier);
+	return bytes;
+}
+
+u64 bc_evict(struct bc_object *object)
+{
+	u64 bytes = 0, chunk;
+
+	if (bc_object_bound(object) != BC_BOUND_STORE)
+		return 0;
+	for (chunk = 0; chunk << BC_CHUNK_SHIFT < object->version.size; chunk++) {
+		bytes += bc_tier_drop(&object->key, chunk);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			break;
+	}
+	return bytes;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The engine: reads of versions of objects, answered by a tier, by a fill in
+ * flight, by the daemon, or by the front end's lower source. This header is all
+ * that front ends (fs, blk) know of it. The engine knows no inode, no request
+ * and no netlink attribute.
+ *
+ * Lifetimes: a client outlives its objects' use; objects are counted, and each
+ * read and each fill holds one reference. A front end's private data of an
+ * object lives until ops->release(), which the last reference calls.
+ */
+#ifndef BC_ENGINE_H
+#define BC_ENGINE_H
+
+#include <linux/bvec.h>
+#include <linux/list.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "blobcache_dev.h"
+#include "blobcache_netlink.h"
+#include "key.h"
+
+/* Smallest and largest deadline of a read; khungtaskd fires at 120 s. */
+#define BC_DEADLINE_MIN_MS	1000
+#define BC_DEADLINE_MAX_MS	90000
+#define BC_DEADLINE_DEFAULT_MS	30000
+
+struct bc_client;
+struct bc_object;
+
+/**
+ * struct bc_version - one version of an object
+ * @size: bytes
+ * @last_modified: seconds since the epoch
+ * @etag_length: 1..BC_ETAG_MAX
+ * @etag: strong ETag without quotes; for a lower version what the front end
+ *	made of size, mtime and ctime; zero terminated
+ */
+struct bc_version {
+	u64 size;
+	s64 last_modified;
+	u32 etag_length;
+	char etag[BC_ETAG_MAX + 1];
+};
+
+enum bc_binding {
+	BC_UNBOUND,		/* no byte was delivered yet; the first fill decides */
+	BC_BOUND_STORE,		/* an ETag of the store */
+	BC_BOUND_LOWER,		/* lower bytes only; never enters a tier */
+};
+
+/* What a mount or disk wants of the engine. */
+struct bc_client_options {
+	const char *source;		/* volume, for example "azure://host/container" */
+	const char *domain;		/* trust domain or NULL */
+	enum bc_daemon_loss on_daemon_loss;
+	u32 deadline_ms;		/* of each read: BC_DEADLINE_MIN_MS..BC_DEADLINE_MAX_MS */
+	bool lower_exact;		/* an object bound to an ETag may be filled from the lower */
+	u32 lower_workers;		/* most ops->read_lower() calls at once; 1..64 */
+};
+
+/**
+ * struct bc_object_ops - what the engine asks of a front end
+ * @bound: the object was bound to a version (bc_object_version()); called once,
+ *	before the first byte is delivered, in process context, without engine
+ *	locks. Must not sleep for I/O.
+ * @read_lower: read @length bytes at @pos into @pages (their first byte is
+ *	@pos; GFP_NOFS pages of the engine) from the lower source. Called in a
+ *	worker, may block for as long as the lower does. Tells in @version which
+ *	version it read, the same before and after the bytes (else -ESTALE).
+ *	Returns bytes read, short only at the end of the file, or an errno. NULL
+ *	if there is no lower.
+ * @release: last reference of the object is gone; process context.
+ */
+struct bc_object_ops {
+	void (*bound)(void *private, struct bc_object *object);
+	int (*read_lower)(void *private, u64 pos, u32 length, struct page **pages,
+			  struct bc_version *version);
+	void (*release)(void *private);
+};
+
+/**
+ * bc_client_create - register a mount or a disk
+ * @options: copied
+ *
+ * May sleep. Return: client, or ERR_PTR of -ENOMEM, -EINVAL.
+ */
+struct bc_client *bc_client_create(const struct bc_client_options *options);
+
+/* Fail everything pending of this client with -EIO, now. For umount -f. Any process context. */
+void bc_client_abort(struct bc_client *client);
+
+/*
+ * Abort, then drop the front end's reference. Its objects may still be in the
+ * hands of stuck workers and are released when these return. May sleep.
+ */
+void bc_client_destroy(struct bc_client *client);
+
+const struct bc_key *bc_client_volume_id(const struct bc_client *client);
+
+/* ops->read_lower() calls running now. */
+u32 bc_client_lower_busy(const struct bc_client *client);
+
+/**
+ * bc_object_create - one version of one object, or "whichever the store has"
+ * @client: of it; a reference is kept
+ * @path: name in the source, '/'-separated, no leading slash
+ * @version: NULL = unbound
+ * @ops: front end
+ * @private: for @ops; released also when this fails
+ *
+ * May sleep (GFP_NOFS). Return: object with one reference, or ERR_PTR.
+ */
+struct bc_object *bc_object_create(struct bc_client *client, const char *path,
+				   const struct bc_version *version,
+				   const struct bc_object_ops *ops, void *private);
+
+/**
+ * bc_object_create_lower - the same for an object that is read past the cache
+ * @client: of it; a reference is kept
+ * @path: name in the source
+ * @ops: front end; must have read_lower()
+ * @private: for @ops; released also when this fails
+ *
+ * Unbound; its first read binds it to the version that the lower has then. The store is never
+ * asked and nothing of it enters a tier.
+ */
+struct bc_object *bc_object_create_lower(struct bc_client *client, const char *path,
+					 const struct bc_object_ops *ops, void *private);
+
+void bc_object_get(struct bc_object *object);
+/* Process context. */
+void bc_object_put(struct bc_object *object);
+
+void *bc_object_private(const struct bc_object *object);
+enum bc_binding bc_object_binding(const struct bc_object *object);
+/* Return: false while unbound. */
+bool bc_object_version(const struct bc_object *object, struct bc_version *version);
+/* The key of a BC_BOUND_STORE object; NULL otherwise. */
+const struct bc_key *bc_object_key(const struct bc_object *object);
+
+/**
+ * bc_object_bind - wait until an unbound object is bound
+ * @object: object
+ * @pos: where the caller is going to read: that chunk is fetched, and binds
+ *
+ * Killable, bounded by the client's deadline. Return: 0, -EINTR, or why it could not be bound
+ * (-ENOENT gone, -EACCES denied, -EIO, -ETIMEDOUT ...).
+ */
+int bc_object_bind(struct bc_object *object, u64 pos);
+
+/**
+ * struct bc_io - one read inside one chunk
+ * @object: the caller's reference must last until @done
+ * @pos: first byte; a multiple of PAGE_SIZE
+ * @length: bytes; @pos + @length stays inside the chunk. May reach past the end
+ *	of the object: what lies beyond is zeroed.
+ * @nr_bvecs: number of entries of @bvecs, at most BIO_MAX_VECS
+ * @bvecs: where the bytes go; stable until @done
+ * @priority: BC_PRIORITY_DEMAND if somebody waits
+ * @done: called exactly once, from process or softirq context, possibly before
+ *	bc_read() returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
+ *	store no longer has this version, -EIO, -ETIMEDOUT.
+ *
+ * The rest belongs to the engine.
+ */
+struct bc_io {
+	struct bc_object *object;
+	u64 pos;
+	u32 length;
+	u32 nr_bvecs;
+	struct bio_vec *bvecs;
+	enum bc_priority priority;
+	void (*done)(struct bc_io *io, int error);
+
+	struct list_head node;
+	struct work_struct work;
+	struct bc_tier *tier;
+	struct page **bounce;
+	u32 entry;
+	u32 frame;
+	u32 bytes;		/* valid bytes of the chunk, as the tier has it */
+	u16 blocks;		/* to verify, bit per block of the extent */
+	u8 slot;
+	bool in_place;		/* verify in @bvecs, not in @bounce */
+	int error;
+};
+
+/**
+ * bc_read - queue a read and return
+ * @io: filled in by the caller down to @done
+ *
+ * Never waits for the daemon or the lower. May sleep for memory (GFP_NOFS).
+ */
+void bc_read(struct bc_io *io);
+
+/**
+ * bc_prefetch - start fills of missing chunks
+ * @object: object
+ * @pos: first byte
+ * @length: bytes; clipped to the object
+ * @priority: BC_PRIORITY_READAHEAD or BC_PRIORITY_PREFETCH
+ *
+ * Does not wait; drops what exceeds the engine's limit on fills in flight.
+ * Return: chunks still missing whose fill could not be started now (call again later), or errno.
+ */
+int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority priority);
+
+/* Is the chunk at @pos on a tier? No side effects; may be outdated on return. */
+bool bc_resident(struct bc_object *object, u64 pos);
+
+/* Bytes of the object on a tier, and in @pending (may be NULL) bytes on their way. */
+u64 bc_residency(struct bc_object *object, u64 *pending);
+
+/**
+ * bc_resolve - ask the daemon which version the store has now
+ * @client: client
+ * @path: as for bc_object_create()
+ * @timeout_ms: at most this long; 0 = only if the answer is here at once
+ * @version: out
+ *
+ * Single flight per path. Killable. Return: 0; -ENOENT the store has no such object; -EACCES;
+ * -EOPNOTSUPP bypass the cache; -ENOTCONN no daemon; -ETIMEDOUT; -EINTR; -EIO.
+ */
+int bc_resolve(struct bc_client *client, const char *path, u32 timeout_ms,
+	       struct bc_version *version);
+
+/* Drop all clean chunks of the object that nobody reads and no pin holds. Return: bytes dropped. */
+u64 bc_evict(struct bc_object *object);
+
+/* Is a daemon there that answers? */
+bool bc_daemon_alive(void);
+
+#endif /* BC_ENGINE_H */

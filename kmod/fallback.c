@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fills from the front end's lower source.
+ *
+ * A lower read owns its pages and a reference to the fill. The lower may keep
+ * it for ever; the fill does not wait: at its deadline it ends, and the worker
+ * that comes back too late finds it ended and frees what it holds. At most
+ * client->lower_workers are inside the lower at once; others wait in its queue.
+ */
+#include <linux/slab.h>
+
+#include "fill.h"
+#include "segment.h"
+#include "stats.h"
+#include "trace.h"
+
+static struct workqueue_struct *lower_wq;
+
+struct bc_lower_read {
+	struct list_head node;		/* client->lower_queue; client->lower_lock */
+	struct work_struct work;
+	struct bc_fill *fill;		/* holds a reference */
+	struct page **pages;
+	u32 nr_pages;
+};
+
+static void read_free(struct bc_lower_read *read)
+{
+	bc_pages_free(read->pages, read->nr_pages);
+	bc_fill_put(read->fill);
+	kfree(read);
+}
+
+/*
+ * The bytes are of this version: may the fill take them? An unbound object
+ * becomes bound to it; one bound to an ETag takes them only if the mount says
+ * that the lower is exact, and the sizes agree.
+ */
+static int accept_version(struct bc_object *object, const struct bc_version *version)
+{
+	if (bc_object_bound(object) != BC_BOUND_STORE)
+		return bc_object_set_version(object, BC_BOUND_LOWER, version);
+	if (!object->client->lower_exact || object->version.size != version->size)
+		return -ESTALE;
+	return 0;
+}
+
+static int read_lower(struct bc_lower_read *read)
+{
+	struct bc_fill *fill = read->fill;
+	struct bc_object *object = fill->object;
+	u64 start = (u64)fill->chunk << BC_CHUNK_SHIFT;
+	struct bc_version version = {};
+	u32 expected;
+	int ret;
+
+	read->nr_pages = BC_CHUNK_PAGES;
+	read->pages = bc_pages_alloc(read->nr_pages, GFP_NOFS);
+	if (!read->pages)
+		return -ENOMEM;
+	ret = object->ops->read_lower(object->private, start, BC_CHUNK_SIZE, read->pages,
+				      &version);
+	if (ret < 0)
+		return ret;
+	expected = version.size > start ? min_t(u64, version.size - start, BC_CHUNK_SIZE) : 0;
+	if (ret != expected)
+		return -EIO;
+	/* Too late: the deadline or an umount -f ended it. */
+	if (READ_ONCE(fill->state) != BC_FILL_LOWER)
+		return -ECANCELED;
+	ret = accept_version(object, &version);
+	if (ret)
+		return ret;
+	bc_stat_add(BC_STAT_LOWER_BYTES, expected);
+	bc_fill_deliver(fill, read->pages, expected);
+	return 0;
+}
+
+static void start_next(struct bc_client *client);
+
+/*
+ * The lower could not give the bytes. What is known of the store decides: if it
+ * failed before, that was the last hope; else the store is asked, or waited for.
+ */
+static void lower_failed(struct bc_fill *fill, int error)
+{
+	enum bc_binding binding = bc_object_bound(fill->object);
+
+	bc_stat_inc(BC_STAT_LOWER_FAILED);
+	if (!bc_fill_requeue(fill, BC_FILL_LOWER, 0))
+		return;
+	if (binding == BC_BOUND_LOWER || fill->object->lower_only) {
+		/* ESTALE: the lower file is another one now than this object was bound to. */
+		if (binding != BC_UNBOUND || error != -ESTALE || !bc_fill_try_lower(fill))
+			bc_fill_end(fill, error);
+		return;
+	}
+	/* An unbound object's lower file may have changed while it was read: read it again. */
+	if (binding == BC_UNBOUND && error == -ESTALE && bc_fill_try_lower(fill))
+		return;
+	if (fill->store_error)
+		bc_fill_end(fill, fill->store_error);
+	else
+		bc_fill_dispatch(fill);
+}
+
+static void lower_work(struct work_struct *work)
+{
+	struct bc_lower_read *read = container_of(work, struct bc_lower_read, work);
+	struct bc_client *client = read->fill->object->client;
+	int ret = -ECANCELED;
+
+	kref_get(&client->ref);
+	if (READ_ONCE(read->fill->state) == BC_FILL_LOWER) {
+		bc_stat_inc(BC_STAT_LOWER_READS);
+		ret = read_lower(read);
+	}
+	if (!ret)
+		bc_fill_end(read->fill, 0);
+	else if (ret != -ECANCELED)
+		lower_failed(read->fill, ret);
+	read_free(read);
+
+	spin_lock(&client->lower_lock);
+	client->lower_busy--;
+	spin_unlock(&client->lower_lock);
+	start_next(client);
+	bc_client_put(client);
+}
+
+static void start_next(struct bc_client *client)
+{
+	struct bc_lower_read *read = NULL;
+
+	spin_lock(&client->lower_lock);
+	if (client->lower_busy < client->lower_workers) {
+		read = list_first_entry_or_null(&client->lower_queue, struct bc_lower_read, node);
+		if (read) {
+			list_del_init(&read->node);
+			client->lower_busy++;
+		}
+	}
+	spin_unlock(&client->lower_lock);
+	if (read)
+		queue_work(lower_wq, &read->work);
+}
+
+int bc_lower_start(struct bc_fill *fill)
+{
+	struct bc_client *client = fill->object->client;
+	struct bc_lower_read *read = kzalloc(sizeof(*read), GFP_NOFS);
+
+	if (!read) {
+		bc_fill_put(fill);
+		return -ENOMEM;
+	}
+	INIT_LIST_HEAD(&read->node);
+	INIT_WORK(&read->work, lower_work);
+	read->fill = fill;
+	spin_lock(&client->lower_lock);
+	list_add_tail(&read->node, &client->lower_queue);
+	spin_unlock(&client->lower_lock);
+	start_next(client);
+	return 0;
+}
+
+void bc_lower_purge(struct bc_client *client)
+{
+	struct bc_lower_read *read, *next;
+	LIST_HEAD(ended);
+
+	spin_lock(&client->lower_lock);
+	list_for_each_entry_safe(read, next, &client->lower_queue, node) {
+		if (READ_ONCE(read->fill->state) == BC_FILL_ENDED)
+			list_move_tail(&read->node, &ended);
+	}
+	spin_unlock(&client->lower_lock);
+	list_for_each_entry_safe(read, next, &ended, node)
+		read_free(read);
+}
+
+int bc_lower_init(void)
+{
+	/* Not WQ_MEM_RECLAIM: these workers may sleep in the lower for long. */
+	lower_wq = alloc_workqueue("blobcache-lower", WQ_UNBOUND, WQ_MAX_ACTIVE);
+	return lower_wq ? 0 : -ENOMEM;
+}
+
+void bc_lower_exit(void)
+{
+	destroy_workqueue(lower_wq);
+}

@@ -1,0 +1,730 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of fills and their life. See fill.h for states, references, locks.
+ */
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "daemon.h"
+#include "fill.h"
+#include "netlink.h"
+#include "segment.h"
+#include "stats.h"
+#include "tier.h"
+#include "trace.h"
+
+static unsigned int max_fills = 64;
+module_param(max_fills, uint, 0644);
+MODULE_PARM_DESC(max_fills, "fills in flight above which read-ahead and prefetch start no more");
+
+#define SCAN_INTERVAL	msecs_to_jiffies(250)
+
+/* A lower file that changes while it is read is read again this often. */
+#define LOWER_TRIES	3
+
+struct bc_fills bc_fills;
+
+static void store_work(struct work_struct *work);
+
+u64 bc_request_id(void)
+{
+	static atomic64_t last = ATOMIC64_INIT(0);
+
+	return atomic64_inc_return(&last);
+}
+
+static void fill_release(struct kref *ref)
+{
+	struct bc_fill *fill = container_of(ref, struct bc_fill, ref);
+
+	WARN_ON_ONCE(!list_empty(&fill->waiters));
+	bc_pages_free(fill->pages, fill->nr_pages);
+	bc_object_put(fill->object);
+	kfree(fill);
+}
+
+void bc_fill_put(struct bc_fill *fill)
+{
+	kref_put(&fill->ref, fill_release);
+}
+
+static struct bc_fill *fill_alloc(struct bc_object *object, u32 chunk, enum bc_priority priority)
+{
+	struct bc_fill *fill = kzalloc(sizeof(*fill), GFP_NOFS);
+
+	if (!fill)
+		return NULL;
+	kref_init(&fill->ref);
+	INIT_HLIST_NODE(&fill->hash);
+	INIT_LIST_HEAD(&fill->node);
+	INIT_LIST_HEAD(&fill->waiters);
+	spin_lock_init(&fill->lock);
+	mutex_init(&fill->copy_mutex);
+	INIT_WORK(&fill->store_work, store_work);
+	bc_object_get(object);
+	fill->object = object;
+	fill->chunk = chunk;
+	fill->priority = priority;
+	fill->created = jiffies;
+	fill->announced = jiffies;
+	fill->deadline = jiffies + msecs_to_jiffies(object->client->deadline_ms);
+	return fill;
+}
+
+u32 bc_chunk_bytes(const struct bc_object *object, u32 chunk)
+{
+	u64 start = (u64)chunk << BC_CHUNK_SHIFT;
+
+	if (object->version.size <= start)
+		return 0;
+	return min_t(u64, object->version.size - start, BC_CHUNK_SIZE);
+}
+
+/*
+ * The fill of this chunk of the object, of this mount or of another. A store
+ * that gives one ETag to two sizes gets two fills.
+ */
+static struct bc_fill *table_find(const struct bc_object *object, const struct bc_key *key,
+				  u32 chunk)
+{
+	struct bc_fill *fill;
+
+	lockdep_assert_held(&bc_fills.lock);
+	hash_for_each_possible(bc_fills.table, fill, hash, bc_key_hash(key, chunk)) {
+		if (fill->chunk != chunk || !bc_key_equal(&fill->key, key))
+			continue;
+		if (fill->object == object || fill->length == bc_chunk_bytes(object, chunk))
+			return fill;
+	}
+	return NULL;
+}
+
+/* Only one fill of an unbound object goes to the daemon: the one that binds. */
+static bool has_binder(const struct bc_object *object)
+{
+	struct bc_fill *fill;
+
+	lockdep_assert_held(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->object == object && !fill->parked)
+			return true;
+	}
+	return false;
+}
+
+static void table_add(struct bc_fill *fill)
+{
+	struct bc_object *object = fill->object;
+
+	lockdep_assert_held(&bc_fills.lock);
+	fill->key = object->key;
+	fill->id = bc_request_id();
+	if (object->binding == BC_UNBOUND)
+		fill->parked = has_binder(object);
+	else
+		fill->length = bc_chunk_bytes(object, fill->chunk);
+	hash_add(bc_fills.table, &fill->hash, bc_key_hash(&fill->key, fill->chunk));
+	list_add_tail(&fill->node, &bc_fills.all);
+	if (!bc_fills.count++)
+		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+}
+
+/* The caller puts the table's reference after dropping the lock. */
+static void table_del(struct bc_fill *fill)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	hash_del(&fill->hash);
+	list_del_init(&fill->node);
+	bc_fills.count--;
+}
+
+/* Somebody joins for a better reason than it was begun for. If nobody waits yet, time begins anew. */
+static void promote(struct bc_fill *fill, const struct bc_fill *reason)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	if (reason->priority >= fill->priority)
+		return;
+	fill->priority = reason->priority;
+	spin_lock(&fill->lock);
+	if (list_empty(&fill->waiters))
+		fill->deadline = reason->deadline;
+	spin_unlock(&fill->lock);
+}
+
+/*
+ * Find the chunk's fill or add the given new one. The tier is asked again under
+ * the lock, since a finished fill enters the index before it leaves the table.
+ * Returns with a reference, or NULL if the chunk is on the tier by now.
+ */
+static struct bc_fill *find_or_add(struct bc_fill *new)
+{
+	struct bc_object *object = new->object;
+	struct bc_fill *fill;
+
+	spin_lock(&bc_fills.lock);
+	fill = table_find(object, &object->key, new->chunk);
+	if (fill) {
+		promote(fill, new);
+	} else if (object->binding == BC_BOUND_STORE &&
+		   bc_tier_has(&object->key, new->chunk, bc_chunk_bytes(object, new->chunk))) {
+		fill = NULL;
+	} else {
+		table_add(new);
+		bc_fill_get(new);	/* the table's */
+		fill = new;
+	}
+	if (fill)
+		bc_fill_get(fill);
+	spin_unlock(&bc_fills.lock);
+	return fill;
+}
+
+static bool lower_allowed(const struct bc_fill *fill)
+{
+	const struct bc_object *object = fill->object;
+
+	if (!object->ops->read_lower || fill->lower_tries >= LOWER_TRIES ||
+	    READ_ONCE(object->client->dead))
+		return false;
+	return object->binding != BC_BOUND_STORE || object->client->lower_exact;
+}
+
+bool bc_fill_try_lower(struct bc_fill *fill)
+{
+	bool start;
+
+	spin_lock(&bc_fills.lock);
+	start = fill->state == BC_FILL_NEW && lower_allowed(fill);
+	if (start) {
+		WRITE_ONCE(fill->state, BC_FILL_LOWER);
+		fill->lower_tries++;
+		fill->parked = false;
+		bc_fill_get(fill);	/* the lower worker's */
+	}
+	spin_unlock(&bc_fills.lock);
+	if (start && bc_lower_start(fill) && bc_fill_requeue(fill, BC_FILL_LOWER, 0))
+		bc_fill_end(fill, -ENOMEM);
+	return start;
+}
+
+static void end_if_new(struct bc_fill *fill, int error);
+
+static bool somebody_waits(struct bc_fill *fill)
+{
+	bool waits;
+
+	spin_lock(&fill->lock);
+	waits = !list_empty(&fill->waiters);
+	spin_unlock(&fill->lock);
+	return waits || fill->priority == BC_PRIORITY_DEMAND;
+}
+
+/* No daemon answers: what the mount wants now. */
+static void without_daemon(struct bc_fill *fill)
+{
+	if (!somebody_waits(fill)) {
+		end_if_new(fill, -ENOTCONN);
+		return;
+	}
+	switch (fill->object->client->on_daemon_loss) {
+	case BC_LOSS_FAIL:
+		end_if_new(fill, -EIO);
+		break;
+	case BC_LOSS_LOWER:
+		/* Once. If not allowed, or tried: wait for the next daemon, until the deadline. */
+		if (!fill->lower_tries)
+			bc_fill_try_lower(fill);
+		break;
+	case BC_LOSS_WAIT:
+		break;
+	}
+}
+
+void bc_fill_dispatch(struct bc_fill *fill)
+{
+	struct bc_object *object = fill->object;
+
+	if (READ_ONCE(object->client->dead)) {
+		end_if_new(fill, -EIO);
+		return;
+	}
+	if (object->lower_only || bc_object_bound(object) == BC_BOUND_LOWER) {
+		if (!bc_fill_try_lower(fill))
+			end_if_new(fill, -EIO);
+		return;
+	}
+	if (READ_ONCE(fill->parked))
+		return;
+	/* Even if it does not answer now: it may yet. */
+	if (bc_daemon_present() && READ_ONCE(fill->state) == BC_FILL_NEW) {
+		WRITE_ONCE(fill->announced, jiffies);
+		bc_netlink_announce_fetch(fill);
+	}
+	if (!bc_daemon_alive())
+		without_daemon(fill);
+}
+
+int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority, bool limited,
+		  struct bc_fill **out)
+{
+	struct bc_fill *new, *fill;
+
+	if (READ_ONCE(object->client->dead))
+		return -EIO;
+	if (READ_ONCE(object->gone))
+		return -ESTALE;
+	if (limited && (READ_ONCE(bc_fills.count) >= max_fills || !bc_daemon_alive())) {
+		bc_stat_inc(BC_STAT_PREFETCH_DROPPED);
+		return -EBUSY;
+	}
+	new = fill_alloc(object, chunk, priority);
+	if (!new)
+		return -ENOMEM;
+	fill = find_or_add(new);
+	if (fill == new) {
+		bc_stat_inc(limited ? BC_STAT_PREFETCH_REQUESTS : BC_STAT_FETCH_REQUESTS);
+		trace_bc_fill_start(new->id, chunk, priority);
+		bc_fill_dispatch(new);
+	} else if (fill) {
+		bc_stat_inc(BC_STAT_JOINED_READS);
+	}
+	bc_fill_put(new);
+	if (out)
+		*out = fill;
+	else if (fill)
+		bc_fill_put(fill);
+	return 0;
+}
+
+/* Are the bytes of this read in the fill's pages? fill->lock held. */
+static bool io_covered(const struct bc_fill *fill, const struct bc_io *io)
+{
+	u32 offset = io->pos & (BC_CHUNK_SIZE - 1), first, last, end;
+
+	lockdep_assert_held(&fill->lock);
+	if (bc_object_bound(fill->object) != BC_BOUND_STORE)
+		return false;
+	end = min(offset + io->length, fill->length);
+	if (offset >= end)
+		return true;
+	first = offset >> PAGE_SHIFT;
+	last = (end - 1) >> PAGE_SHIFT;
+	return find_next_zero_bit(fill->valid, last + 1, first) > last;
+}
+
+static void io_copy(struct bc_io *io, struct page **pages, u32 length)
+{
+	u32 offset = io->pos & (BC_CHUNK_SIZE - 1);
+	u32 bytes = offset < length ? min(io->length, length - offset) : 0;
+
+	bc_segments_from_pages(io->bvecs, io->nr_bvecs, pages, offset, bytes);
+	bc_segments_zero(io->bvecs, io->nr_bvecs, bytes);
+}
+
+/* Return: 0 done or queued, -EAGAIN begin anew, or an error to tell the reader. */
+static int join(struct bc_fill *fill, struct bc_io *io)
+{
+	bool covered = false;
+	int ret = 0;
+
+	spin_lock(&fill->lock);
+	if (io_covered(fill, io))
+		covered = true;
+	else if (fill->state != BC_FILL_ENDED)
+		list_add_tail(&io->node, &fill->waiters);
+	else
+		/* If it ended well it did not keep its pages: begin anew. */
+		ret = fill->error ?: -EAGAIN;
+	spin_unlock(&fill->lock);
+	if (covered) {
+		io_copy(io, fill->pages, fill->length);
+		io->done(io, 0);
+	}
+	return ret;
+}
+
+void bc_fill_read(struct bc_io *io)
+{
+	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
+	struct bc_object *object = io->object;
+	struct bc_fill *fill;
+	int ret;
+
+	do {
+		/* Nothing to fetch behind the end. */
+		if (bc_object_bound(object) != BC_UNBOUND && io->pos >= object->version.size) {
+			bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
+			io->done(io, 0);
+			return;
+		}
+		ret = bc_fill_start(object, chunk, io->priority, false, &fill);
+		if (ret)
+			break;
+		if (!fill) {
+			/* It reached the tier meanwhile. */
+			bc_read(io);
+			return;
+		}
+		ret = join(fill, io);
+		bc_fill_put(fill);
+	} while (ret == -EAGAIN);
+	if (ret)
+		io->done(io, ret);
+}
+
+void bc_fill_wake_covered(struct bc_fill *fill)
+{
+	struct bc_io *io, *next;
+	LIST_HEAD(ready);
+
+	spin_lock(&fill->lock);
+	list_for_each_entry_safe(io, next, &fill->waiters, node) {
+		if (io_covered(fill, io))
+			list_move_tail(&io->node, &ready);
+	}
+	spin_unlock(&fill->lock);
+
+	list_for_each_entry_safe(io, next, &ready, node) {
+		list_del_init(&io->node);
+		io_copy(io, fill->pages, fill->length);
+		io->done(io, 0);
+	}
+}
+
+static bool takes_lower(const struct bc_io *io)
+{
+	return bc_object_bound(io->object) != BC_BOUND_STORE || io->object->client->lower_exact;
+}
+
+void bc_fill_deliver(struct bc_fill *fill, struct page **pages, u32 length)
+{
+	struct bc_io *io, *next;
+	LIST_HEAD(ready);
+
+	spin_lock(&fill->lock);
+	list_for_each_entry_safe(io, next, &fill->waiters, node) {
+		if (takes_lower(io))
+			list_move_tail(&io->node, &ready);
+	}
+	spin_unlock(&fill->lock);
+	list_for_each_entry_safe(io, next, &ready, node) {
+		list_del_init(&io->node);
+		io_copy(io, pages, length);
+		io->done(io, 0);
+	}
+}
+
+static void end_stat(int error)
+{
+	if (error == -ETIMEDOUT)
+		bc_stat_inc(BC_STAT_FETCH_TIMEOUT);
+	else if (error && error != -ESTALE)
+		bc_stat_inc(BC_STAT_FETCH_FAILED);
+}
+
+/*
+ * What is left of the readers when a fill ended. Who came after the lower's
+ * bytes were handed out, or belongs to another mount than the one whose policy
+ * ended the fill, begins anew.
+ */
+static void end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
+{
+	list_del_init(&io->node);
+	if (!error || (error != -ESTALE && io->object->client != fill->object->client)) {
+		bc_fill_read(io);
+		return;
+	}
+	bc_stat_inc(error == -ESTALE ? BC_STAT_STALE_READS : BC_STAT_READ_ERRORS);
+	io->done(io, error);
+}
+
+/* Another fill of an object that is still unbound may try to bind it: the scan starts it. */
+static void unpark(struct bc_object *object)
+{
+	struct bc_fill *fill;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->object == object && fill->parked) {
+			fill->parked = false;
+			fill->kick = true;
+			mod_delayed_work(bc_fills.scan_wq, &bc_fills.scan, 0);
+			break;
+		}
+	}
+	spin_unlock(&bc_fills.lock);
+}
+
+static void end(struct bc_fill *fill, int error, bool only_if_new)
+{
+	struct bc_object *object = fill->object;
+	struct bc_io *io, *next;
+	LIST_HEAD(waiters);
+
+	spin_lock(&bc_fills.lock);
+	if (fill->state == BC_FILL_ENDED || (only_if_new && fill->state != BC_FILL_NEW)) {
+		spin_unlock(&bc_fills.lock);
+		return;
+	}
+	spin_lock(&fill->lock);
+	fill->error = error;
+	WRITE_ONCE(fill->state, BC_FILL_ENDED);
+	list_splice_init(&fill->waiters, &waiters);
+	spin_unlock(&fill->lock);
+	table_del(fill);
+	spin_unlock(&bc_fills.lock);
+
+	end_stat(error);
+	trace_bc_fill_end(fill->id, fill->chunk, error);
+	list_for_each_entry_safe(io, next, &waiters, node)
+		end_waiter(fill, io, error);
+	wake_up_all(&object->bind_wait);
+	if (bc_object_bound(object) == BC_UNBOUND)
+		unpark(object);
+	bc_fill_put(fill);	/* the table's */
+}
+
+void bc_fill_end(struct bc_fill *fill, int error)
+{
+	end(fill, error, false);
+}
+
+static void end_if_new(struct bc_fill *fill, int error)
+{
+	end(fill, error, true);
+}
+
+bool bc_fill_requeue(struct bc_fill *fill, enum bc_fill_state from, u64 epoch)
+{
+	bool requeued;
+
+	spin_lock(&bc_fills.lock);
+	requeued = fill->state == from && (from != BC_FILL_CLAIMED || fill->epoch == epoch);
+	if (requeued) {
+		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		fill->announced = jiffies;
+	}
+	spin_unlock(&bc_fills.lock);
+	return requeued;
+}
+
+void bc_fills_bind(struct bc_object *object, enum bc_binding binding,
+		   const struct bc_version *version, const struct bc_key *key)
+{
+	struct bc_fill *fill;
+	bool kick = false;
+
+	spin_lock(&bc_fills.lock);
+	object->version = *version;
+	object->key = *key;
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->object != object)
+			continue;
+		fill->length = bc_chunk_bytes(object, fill->chunk);
+		hash_del(&fill->hash);
+		fill->key = *key;
+		/* Another mount may be filling it too: then this one stays without a name. */
+		if (!table_find(object, key, fill->chunk))
+			hash_add(bc_fills.table, &fill->hash, bc_key_hash(key, fill->chunk));
+		if (fill->parked) {
+			fill->parked = false;
+			fill->kick = true;
+			kick = true;
+		}
+	}
+	/* Pairs with bc_object_bound(): who sees the binding sees the lengths. */
+	smp_store_release(&object->binding, binding);
+	if (kick)
+		mod_delayed_work(bc_fills.scan_wq, &bc_fills.scan, 0);
+	spin_unlock(&bc_fills.lock);
+}
+
+/* The store has told everything: give it to the tier, then end. Holds a reference. */
+static void store_work(struct work_struct *work)
+{
+	struct bc_fill *fill = container_of(work, struct bc_fill, store_work);
+
+	if (fill->length)
+		bc_tier_store(&fill->object->key, fill->chunk, fill->pages, fill->length);
+	atomic_dec(&bc_fills.storing);
+	bc_fill_end(fill, 0);
+	bc_fill_put(fill);
+}
+
+/* The next fill after an id that matches, with a reference. */
+static struct bc_fill *next_match(u64 after, bool (*match)(struct bc_fill *fill, const void *arg),
+				  const void *arg)
+{
+	struct bc_fill *fill, *found = NULL;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->id > after && match(fill, arg)) {
+			bc_fill_get(fill);
+			found = fill;
+			break;
+		}
+	}
+	spin_unlock(&bc_fills.lock);
+	return found;
+}
+
+static bool of_client(struct bc_fill *fill, const void *client)
+{
+	/* What is on its way to the tier ends by itself. */
+	return fill->object->client == client && fill->state != BC_FILL_STORING;
+}
+
+void bc_fills_abort(struct bc_client *client, int error)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = next_match(id, of_client, client))) {
+		id = fill->id;
+		bc_fill_end(fill, error);
+		bc_fill_put(fill);
+	}
+	bc_lower_purge(client);
+}
+
+static bool of_daemon(struct bc_fill *fill, const void *unused)
+{
+	if (fill->state == BC_FILL_CLAIMED) {
+		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
+	}
+	return fill->state == BC_FILL_NEW;
+}
+
+void bc_fills_daemon_lost(void)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = next_match(id, of_daemon, NULL))) {
+		id = fill->id;
+		bc_fill_dispatch(fill);
+		bc_fill_put(fill);
+	}
+}
+
+static bool lease_expired(const struct bc_fill *fill, unsigned long now)
+{
+	if (fill->state == BC_FILL_CLAIMED)
+		return time_after(now, fill->lease);
+	return fill->state == BC_FILL_NEW && !fill->parked && !fill->retry_later &&
+	       bc_daemon_alive() && time_after(now, fill->announced + bc_daemon_lease());
+}
+
+static bool retry_due(const struct bc_fill *fill, unsigned long now)
+{
+	return fill->state == BC_FILL_NEW && fill->retry_later && time_after_eq(now, fill->retry_at);
+}
+
+static bool needs_attention(struct bc_fill *fill, const void *unused)
+{
+	unsigned long now = jiffies;
+
+	if (fill->state == BC_FILL_STORING)
+		return false;
+	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
+	       retry_due(fill, now);
+}
+
+static void attend(struct bc_fill *fill)
+{
+	unsigned long now = jiffies;
+	bool expired;
+
+	if (time_after(now, fill->deadline)) {
+		bc_fill_end(fill, -ETIMEDOUT);
+		return;
+	}
+	spin_lock(&bc_fills.lock);
+	expired = lease_expired(fill, now);
+	if (expired && fill->state == BC_FILL_CLAIMED) {
+		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
+	}
+	fill->kick = false;
+	if (retry_due(fill, now))
+		fill->retry_later = false;
+	spin_unlock(&bc_fills.lock);
+	if (expired)
+		bc_daemon_suspect();
+	bc_fill_dispatch(fill);
+}
+
+/* Its own queue: deadlines must pass even when the device under the tier hangs. */
+static void scan_work(struct work_struct *work)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = next_match(id, needs_attention, NULL))) {
+		id = fill->id;
+		attend(fill);
+		bc_fill_put(fill);
+	}
+	if (READ_ONCE(bc_fills.count))
+		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+}
+
+u32 bc_fills_pending(void)
+{
+	return READ_ONCE(bc_fills.count);
+}
+
+u64 bc_fills_pending_bytes(const struct bc_key *key)
+{
+	struct bc_fill *fill;
+	u64 bytes = 0;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (bc_key_equal(&fill->key, key))
+			bytes += fill->length;
+	}
+	spin_unlock(&bc_fills.lock);
+	return bytes;
+}
+
+static bool is_request(struct bc_fill *fill, const void *unused)
+{
+	const struct bc_object *object = fill->object;
+
+	return !fill->parked && !fill->retry_later && !object->lower_only &&
+	       object->binding != BC_BOUND_LOWER &&
+	       (fill->state == BC_FILL_NEW || fill->state == BC_FILL_CLAIMED);
+}
+
+struct bc_fill *bc_fills_next(u64 after)
+{
+	return next_match(after, is_request, NULL);
+}
+
+int bc_fills_init(void)
+{
+	spin_lock_init(&bc_fills.lock);
+	hash_init(bc_fills.table);
+	INIT_LIST_HEAD(&bc_fills.all);
+	INIT_DELAYED_WORK(&bc_fills.scan, scan_work);
+	bc_fills.scan_wq = alloc_workqueue("blobcache-scan", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	bc_fills.store_wq = alloc_workqueue("blobcache-store", WQ_UNBOUND | WQ_MEM_RECLAIM, 16);
+	if (bc_fills.scan_wq && bc_fills.store_wq)
+		return 0;
+	if (bc_fills.scan_wq)
+		destroy_workqueue(bc_fills.scan_wq);
+	if (bc_fills.store_wq)
+		destroy_workqueue(bc_fills.store_wq);
+	return -ENOMEM;
+}
+
+void bc_fills_exit(void)
+{
+	cancel_delayed_work_sync(&bc_fills.scan);
+	destroy_workqueue(bc_fills.store_wq);
+	destroy_workqueue(bc_fills.scan_wq);
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the daemon does to fills: claim, bind, copy bytes in, done.
+ */
+#include <linux/highmem.h>
+#include <linux/jiffies.h>
+#include <linux/uaccess.h>
+
+#include "daemon.h"
+#include "fill.h"
+#include "segment.h"
+#include "stats.h"
+
+/* Fills being written to the tier at once; each keeps a chunk in memory. */
+#define MAX_STORING	64
+
+#define RETRY_MIN_MS	10U
+#define RETRY_MAX_MS	60000U
+
+static struct bc_fill *find(u64 id)
+{
+	struct bc_fill *fill, *found = NULL;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->id == id) {
+			bc_fill_get(fill);
+			found = fill;
+			break;
+		}
+	}
+	spin_unlock(&bc_fills.lock);
+	return found;
+}
+
+/* Find a fill that this owner claimed, and renew its lease. */
+static struct bc_fill *find_claimed(u64 id, u64 epoch, int *error)
+{
+	struct bc_fill *fill = find(id);
+
+	*error = -ENOENT;
+	if (!fill)
+		return NULL;
+	spin_lock(&bc_fills.lock);
+	if (fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
+		fill->lease = jiffies + bc_daemon_lease();
+		*error = 0;
+	} else if (fill->state != BC_FILL_ENDED) {
+		*error = -ESTALE;
+	}
+	spin_unlock(&bc_fills.lock);
+	if (*error) {
+		bc_fill_put(fill);
+		return NULL;
+	}
+	return fill;
+}
+
+static bool claimable(const struct bc_fill *fill)
+{
+	const struct bc_object *object = fill->object;
+
+	return fill->state == BC_FILL_NEW && !fill->parked && !fill->retry_later &&
+	       !object->lower_only && object->binding != BC_BOUND_LOWER;
+}
+
+int bc_fill_claim(u64 id, u64 epoch, bool renew)
+{
+	struct bc_fill *fill = find(id);
+	int ret = 0;
+
+	if (!fill)
+		return -ENOENT;
+	spin_lock(&bc_fills.lock);
+	if (renew && fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
+		fill->lease = jiffies + bc_daemon_lease();
+	} else if (!renew && claimable(fill)) {
+		WRITE_ONCE(fill->state, BC_FILL_CLAIMED);
+		fill->epoch = epoch;
+		fill->lease = jiffies + bc_daemon_lease();
+	} else if (fill->state == BC_FILL_ENDED) {
+		ret = -ENOENT;
+	} else {
+		ret = renew ? -ESTALE : -EBUSY;
+	}
+	spin_unlock(&bc_fills.lock);
+	bc_fill_put(fill);
+	return ret;
+}
+
+int bc_fill_bind(u64 id, u64 epoch, const struct bc_version *version)
+{
+	struct bc_fill *fill;
+	int ret;
+
+	fill = find_claimed(id, epoch, &ret);
+	if (!fill)
+		return ret;
+	ret = bc_object_set_version(fill->object, BC_BOUND_STORE, version);
+	if (!ret)
+		bc_fill_wake_covered(fill);
+	bc_fill_put(fill);
+	return ret;
+}
+
+static int check_range(const struct bc_fill *fill, u64 offset, u32 length)
+{
+	u64 start = (u64)fill->chunk << BC_CHUNK_SHIFT;
+	u64 end = start + fill->length;
+
+	if (!length || length > BC_CHUNK_SIZE || offset % BC_FILL_ALIGN)
+		return -EINVAL;
+	if (offset < start || offset >= end || length > end - offset)
+		return -ERANGE;
+	if (length % BC_FILL_ALIGN && offset + length != end)
+		return -EINVAL;
+	return 0;
+}
+
+static int fill_page(struct bc_fill *fill, u32 index, u32 bytes, const void __user *from)
+{
+	void *to = kmap_local_page(fill->pages[index]);
+	unsigned long left = copy_from_user(to, from, bytes);
+
+	if (!left && bytes < PAGE_SIZE)
+		memset(to + bytes, 0, PAGE_SIZE - bytes);
+	kunmap_local(to);
+	return left ? -EFAULT : 0;
+}
+
+/* Copies pages that are not valid yet: valid ones are being read. copy_mutex held. */
+static int fill_pages(struct bc_fill *fill, u32 offset, u32 length, const void __user *bytes)
+{
+	while (length) {
+		u32 index = offset >> PAGE_SHIFT;
+		u32 part = min_t(u32, length, PAGE_SIZE);
+
+		if (!test_bit(index, fill->valid)) {
+			int ret = fill_page(fill, index, part, bytes);
+
+			if (ret)
+				return ret;
+			spin_lock(&fill->lock);
+			__set_bit(index, fill->valid);
+			fill->valid_pages++;
+			spin_unlock(&fill->lock);
+		}
+		offset += part;
+		bytes += part;
+		length -= part;
+	}
+	return 0;
+}
+
+static int copy_in(struct bc_fill *fill, u64 offset, u32 length, const void __user *bytes)
+{
+	int ret;
+
+	if (mutex_lock_killable(&fill->copy_mutex))
+		return -EINTR;
+	if (!fill->pages) {
+		fill->nr_pages = DIV_ROUND_UP(fill->length, PAGE_SIZE);
+		fill->pages = bc_pages_alloc(fill->nr_pages, GFP_KERNEL);
+	}
+	ret = fill->pages ? fill_pages(fill, offset & (BC_CHUNK_SIZE - 1), length, bytes) : -ENOMEM;
+	mutex_unlock(&fill->copy_mutex);
+	return ret;
+}
+
+int bc_fill_copy(u64 id, u64 epoch, u64 offset, u32 length, const void __user *bytes)
+{
+	struct bc_fill *fill;
+	int ret;
+
+	fill = find_claimed(id, epoch, &ret);
+	if (!fill)
+		return ret;
+	ret = -EPROTO;
+	if (bc_object_bound(fill->object) == BC_BOUND_STORE)
+		ret = check_range(fill, offset, length);
+	if (!ret)
+		ret = copy_in(fill, offset, length, bytes);
+	if (!ret) {
+		bc_stat_add(BC_STAT_FETCH_BYTES, length);
+		bc_fill_wake_covered(fill);
+	}
+	bc_fill_put(fill);
+	return ret;
+}
+
+/* CLAIMED -> STORING, if every byte is there. Takes a reference for store_work. */
+static bool complete_claim(struct bc_fill *fill, u64 epoch)
+{
+	bool complete;
+
+	spin_lock(&bc_fills.lock);
+	complete = fill->state == BC_FILL_CLAIMED && fill->epoch == epoch &&
+		   fill->object->binding == BC_BOUND_STORE &&
+		   fill->valid_pages == DIV_ROUND_UP(fill->length, PAGE_SIZE);
+	if (complete) {
+		WRITE_ONCE(fill->state, BC_FILL_STORING);
+		bc_fill_get(fill);
+	}
+	spin_unlock(&bc_fills.lock);
+	return complete;
+}
+
+/* The store cannot serve it. Who is left to ask? */
+static void store_failed(struct bc_fill *fill, u64 epoch, int error)
+{
+	if (!bc_fill_requeue(fill, BC_FILL_CLAIMED, epoch))
+		return;
+	if (error == -ESTALE || error == -EACCES) {
+		/* Not a matter of reaching the store: its answer stands. */
+		if (error == -ESTALE)
+			WRITE_ONCE(fill->object->gone, true);
+		bc_fill_end(fill, error);
+		return;
+	}
+	fill->store_error = error;
+	if (!bc_fill_try_lower(fill))
+		bc_fill_end(fill, error);
+}
+
+static int done_ok(struct bc_fill *fill, u64 epoch)
+{
+	if (!complete_claim(fill, epoch)) {
+		store_failed(fill, epoch, -EIO);
+		return -ENODATA;
+	}
+	bc_fill_wake_covered(fill);
+	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING) {
+		queue_work(bc_fills.store_wq, &fill->store_work);
+		return 0;
+	}
+	/* The tier does not keep up: its readers are served, the chunk is not kept. */
+	atomic_dec(&bc_fills.storing);
+	bc_stat_inc(BC_STAT_NO_SPACE);
+	bc_fill_end(fill, 0);
+	bc_fill_put(fill);
+	return 0;
+}
+
+static void done_retry(struct bc_fill *fill, u64 epoch, u32 retry_after_ms)
+{
+	u32 delay = clamp(retry_after_ms, RETRY_MIN_MS, RETRY_MAX_MS);
+
+	spin_lock(&bc_fills.lock);
+	if (fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
+		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		fill->announced = jiffies;
+		fill->retry_later = true;
+		fill->retry_at = jiffies + msecs_to_jiffies(delay);
+	}
+	spin_unlock(&bc_fills.lock);
+}
+
+static const int done_errno[BC_DONE_STATUS_COUNT] = {
+	[BC_DONE_CHANGED] = -ESTALE,
+	[BC_DONE_GONE] = -ENOENT,
+	[BC_DONE_DENIED] = -EACCES,
+	[BC_DONE_FAILED] = -EIO,
+	[BC_DONE_UNSUPPORTED] = -EOPNOTSUPP,
+};
+
+int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms)
+{
+	struct bc_fill *fill;
+	int ret;
+
+	fill = find_claimed(id, epoch, &ret);
+	if (!fill)
+		return ret;
+	if (status == BC_DONE_OK) {
+		ret = done_ok(fill, epoch);
+	} else if (status == BC_DONE_RETRY_AFTER) {
+		done_retry(fill, epoch, retry_after_ms);
+	} else {
+		int error = done_errno[status];
+
+		/* A bound version that is gone cannot come back: same as changed. */
+		if (error == -ENOENT && bc_object_bound(fill->object) == BC_BOUND_STORE)
+			error = -ESTALE;
+		store_failed(fill, epoch, error);
+	}
+	bc_fill_put(fill);
+	return ret;
+}

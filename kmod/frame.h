@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Free space of a tier: which 64 KiB blocks of which frames are in use. A frame
+ * serves whole chunks or, cut up, short ones; what it is follows from its use.
+ * Not locked: the tier's allocation lock covers every call.
+ */
+#ifndef BC_FRAME_H
+#define BC_FRAME_H
+
+#include "pure.h"
+
+struct bc_frames {
+	u32 count;
+	u64 free_blocks;
+	u16 *used;		/* per frame: bit b = block b in use */
+	u32 *next, *prev;	/* per frame: list of frames with the same longest free run */
+	u32 head[BC_FRAME_BLOCKS + 1];	/* by longest free run; BC_FRAME_NONE = empty */
+};
+
+#define BC_FRAME_NONE U32_MAX
+
+/**
+ * bc_frames_init - all blocks free
+ * @frames: to initialise
+ * @count: number of frames, below BC_FRAME_NONE
+ *
+ * Allocates about 10 bytes per frame. May sleep.
+ * Return: 0, -ENOMEM or -EINVAL.
+ */
+int bc_frames_init(struct bc_frames *frames, u64 count);
+void bc_frames_free(struct bc_frames *frames);
+
+/**
+ * bc_frames_alloc - find contiguous blocks, the tightest fit first
+ * @frames: free space
+ * @blocks: 1..BC_FRAME_BLOCKS
+ * @place: out
+ *
+ * Return: 0 or -ENOSPC (no frame has such a run). Does not sleep.
+ */
+int bc_frames_alloc(struct bc_frames *frames, u32 blocks, struct bc_place *place);
+
+/* Give back blocks that were allocated or taken. A double free is a bug and is refused (WARN). */
+void bc_frames_release(struct bc_frames *frames, const struct bc_place *place);
+
+/**
+ * bc_frames_take - mark given blocks used, as found at recovery
+ * Return: 0, -EEXIST if one is used already, -ERANGE if outside.
+ */
+int bc_frames_take(struct bc_frames *frames, const struct bc_place *place);
+
+/* Bytes of memory in use. */
+size_t bc_frames_memory(const struct bc_frames *frames);
+
+#endif /* BC_FRAME_H */

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Folios from the engine. Reads are queued, nothing here waits for a store, a
+ * daemon or the lower; who needs the bytes sleeps on the folio, killably.
+ *
+ * A run of locked folios inside one chunk is one read. The folios keep the
+ * mapping inode, and it the object, until the read's end unlocks them.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+#include "fs.h"
+
+/* Chunks fetched ahead of a sequential reader that misses. */
+#define WINDOW_MIN	2
+#define WINDOW_MAX	16
+
+struct run {
+	struct bc_io io;
+	struct bc_inode *mapping;
+	struct bio_vec bvecs[];
+};
+
+/* Any context but hard interrupts. */
+static void run_done(struct bc_io *io, int error)
+{
+	struct run *run = container_of(io, struct run, io);
+	u32 i;
+
+	if (error == -ESTALE)
+		WRITE_ONCE(run->mapping->gone, true);
+	for (i = 0; i < io->nr_bvecs; i++)
+		folio_end_read(page_folio(io->bvecs[i].bv_page), !error);
+	/* The inode may be gone from here on. */
+	kfree(run);
+}
+
+static struct run *run_new(struct address_space *mapping, u32 nr, gfp_t gfp)
+{
+	struct run *run = kmalloc(struct_size(run, bvecs, nr), gfp);
+
+	if (!run)
+		return NULL;
+	memset(&run->io, 0, sizeof(run->io));
+	run->mapping = BC_I(mapping->host);
+	run->io.object = run->mapping->object;
+	run->io.bvecs = run->bvecs;
+	run->io.done = run_done;
+	return run;
+}
+
+static void run_add(struct run *run, struct folio *folio)
+{
+	struct bio_vec *bvec = &run->bvecs[run->io.nr_bvecs++];
+
+	bvec->bv_page = folio_page(folio, 0);
+	bvec->bv_len = folio_size(folio);
+	bvec->bv_offset = 0;
+	run->io.length += folio_size(folio);
+}
+
+static int read_folio(struct file *file, struct folio *folio)
+{
+	struct run *run = run_new(folio->mapping, 1, GFP_NOFS);
+
+	if (!run) {
+		folio_unlock(folio);
+		return -ENOMEM;
+	}
+	run->io.pos = folio_pos(folio);
+	run->io.priority = BC_PRIORITY_DEMAND;
+	run_add(run, folio);
+	bc_read(&run->io);
+	return 0;
+}
+
+/*
+ * Queue the folios of [pos, end) up to the end of their chunk. Return: where the
+ * next chunk begins, or @pos if there was no memory. rac tells where its last
+ * folio begins, not where it ends, hence our own count.
+ */
+static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_priority priority)
+{
+	struct run *run;
+	struct folio *folio;
+
+	end = min(round_up(pos + 1, BC_CHUNK_SIZE), end);
+	run = run_new(rac->mapping, (end - pos) >> PAGE_SHIFT,
+		      GFP_NOFS | __GFP_NORETRY | __GFP_NOWARN);
+	if (!run)
+		return pos;
+	run->io.pos = pos;
+	run->io.priority = priority;
+	while (pos < end && (folio = readahead_folio(rac))) {
+		run_add(run, folio);
+		pos += folio_size(folio);
+	}
+	bc_read(&run->io);
+	return pos;
+}
+
+/*
+ * Fetch ahead of a sequential reader, who has read [pos, end) now. Only what is
+ * missing: for what is on a tier, the page cache's read-ahead will do.
+ */
+static void fetch_ahead(struct bc_file *bf, struct bc_object *object, loff_t pos, loff_t end)
+{
+	bool sequential = READ_ONCE(bf->next) == pos;
+	u64 next = round_up((u64)end, BC_CHUNK_SIZE);
+	u32 window;
+
+	WRITE_ONCE(bf->next, end);
+	if (!sequential) {
+		WRITE_ONCE(bf->window, 0);
+		return;
+	}
+	if (bc_resident(object, next))
+		return;
+	window = clamp_t(u32, READ_ONCE(bf->window) * 2, WINDOW_MIN, WINDOW_MAX);
+	WRITE_ONCE(bf->window, window);
+	bc_prefetch(object, next, (u64)window << BC_CHUNK_SHIFT, BC_PRIORITY_READAHEAD);
+}
+
+static void readahead(struct readahead_control *rac)
+{
+	struct bc_inode *mapping = BC_I(rac->mapping->host);
+	enum bc_binding binding = bc_object_binding(mapping->object);
+	struct bc_object *object = mapping->object;
+	u64 pos = readahead_pos(rac), end = pos + readahead_length(rac), next, at;
+
+	/* Its size is not known for sure yet; who reads it binds it first. */
+	if (binding == BC_UNBOUND)
+		return;
+	next = read_chunk(rac, pos, end, BC_PRIORITY_DEMAND);
+	if (next == pos)
+		return;
+	/*
+	 * Further chunks are for later: one that is missing is fetched without
+	 * folios being locked meanwhile. Those left over are taken back.
+	 */
+	while (next < end) {
+		if (binding == BC_BOUND_STORE && !bc_resident(object, next)) {
+			bc_prefetch(object, next, end - next, BC_PRIORITY_READAHEAD);
+			break;
+		}
+		at = next;
+		next = read_chunk(rac, at, end, BC_PRIORITY_READAHEAD);
+		if (next == at)
+			break;
+	}
+	if (rac->file && binding == BC_BOUND_STORE)
+		fetch_ahead(rac->file->private_data, object, pos, next);
+}
+
+const struct address_space_operations bc_address_space_operations = {
+	.read_folio = read_folio,
+	.readahead = readahead,
+	.dirty_folio = noop_dirty_folio,
+	.migrate_folio = filemap_migrate_folio,
+};

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Dentries, lookups, directories, symbolic links.
+ *
+ * A dentry is good for ttl, without asking anybody; then the lower is asked by
+ * name, in a worker. If the lower does not answer, dentries stay as they are.
+ * Negative dentries are not kept.
+ */
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/namei.h>
+#include <linux/slab.h>
+
+#include "fs.h"
+
+/**
+ * bc_dentry_path - path of a dentry below the root of the mount
+ * @dentry: ours
+ *
+ * Return: without a leading slash, for the caller to free, or ERR_PTR.
+ */
+char *bc_dentry_path(struct dentry *dentry)
+{
+	char *buffer = kmalloc(PATH_MAX, GFP_KERNEL), *path;
+
+	if (!buffer)
+		return ERR_PTR(-ENOMEM);
+	path = dentry_path_raw(dentry, buffer, PATH_MAX);
+	if (IS_ERR(path)) {
+		kfree(buffer);
+		return path;
+	}
+	while (*path == '/')
+		path++;
+	memmove(buffer, path, strlen(path) + 1);
+	return buffer;
+}
+
+/**
+ * bc_dentry_set_lower - a dentry was looked up in the lower just now
+ * @dentry: ours
+ * @lower: of the lower; references are taken
+ * @generation: of the lower root it was found below
+ * @stat: what the lower said
+ */
+void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 generation,
+			 const struct kstat *stat)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_dentry *info = dentry->d_fsdata;
+	struct path old;
+
+	path_get(lower);
+	spin_lock(&info->lock);
+	old = info->lower;
+	info->lower = *lower;
+	info->ino = stat->ino;
+	WRITE_ONCE(info->generation, generation);
+	WRITE_ONCE(info->expires,
+		   get_jiffies_64() + msecs_to_jiffies(min_t(u64, mount->options.ttl_ms, INT_MAX)));
+	spin_unlock(&info->lock);
+	path_put(&old);
+}
+
+static bool is_fresh(const struct bc_mount *mount, const struct bc_dentry *info)
+{
+	if (bc_lower_is_suspect(mount))
+		return true;
+	return READ_ONCE(info->generation) == READ_ONCE(mount->lower_generation) &&
+	       time_before64(get_jiffies_64(), READ_ONCE(info->expires));
+}
+
+/* Is what the lower has now the file that the dentry stands for? */
+static bool same_file(struct dentry *dentry, const struct kstat *stat, u64 generation)
+{
+	struct bc_dentry *info = dentry->d_fsdata;
+	bool same;
+
+	if ((stat->mode ^ d_inode(dentry)->i_mode) & S_IFMT)
+		return false;
+	spin_lock(&info->lock);
+	/* Another lower numbers its inodes anew. */
+	same = info->generation != generation || info->ino == stat->ino;
+	spin_unlock(&info->lock);
+	return same;
+}
+
+static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
+		     struct kstat *stat)
+{
+	unsigned long timeout = msecs_to_jiffies(BC_PATIENCE_MS);
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	int error;
+
+	if (!IS_ROOT(dentry))
+		return bc_lower_lookup(dentry, timeout, path, generation, stat);
+	bc_lower_root(mount, path, generation);
+	error = bc_lower_getattr(mount, path, timeout, stat);
+	if (error)
+		path_put(path);
+	return error;
+}
+
+/**
+ * bc_dentry_refresh - ask the lower again, if the dentry is too old
+ * @dentry: ours, positive
+ * @force: ask in any case
+ *
+ * Killable, waits at most BC_PATIENCE_MS, and not at all for a suspect lower.
+ * Return: 1 good; 0 the lower has another file or none; or -ENOMEM, -EINTR, -EACCES ...
+ */
+int bc_dentry_refresh(struct dentry *dentry, bool force)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct path path;
+	struct kstat stat;
+	u64 generation;
+	int error;
+
+	if (bc_lower_is_suspect(mount) || (!force && is_fresh(mount, dentry->d_fsdata)))
+		return 1;
+	error = ask_lower(dentry, &path, &generation, &stat);
+	if (!error) {
+		int good = same_file(dentry, &stat, generation);
+
+		if (good) {
+			bc_visible_update(d_inode(dentry), &stat);
+			bc_dentry_set_lower(dentry, &path, generation, &stat);
+		}
+		path_put(&path);
+		return good;
+	}
+	if (error == -ENOENT || error == -ENOTDIR)
+		return 0;
+	/* No such error says anything of the file. */
+	return bc_lower_lost(error) ? 1 : error;
+}
+
+/**
+ * bc_dentry_lower - the lower file of a dentry, for a call of the lower
+ * @dentry: ours, positive
+ * @lower: out, with references
+ *
+ * Return: 0, -ESTALE if there is none, or as bc_dentry_refresh().
+ */
+int bc_dentry_lower(struct dentry *dentry, struct path *lower)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_dentry *info = dentry->d_fsdata;
+	int error;
+
+	if (READ_ONCE(info->generation) != READ_ONCE(mount->lower_generation)) {
+		error = bc_dentry_refresh(dentry, true);
+		if (error <= 0)
+			return error ?: -ESTALE;
+	}
+	spin_lock(&info->lock);
+	*lower = info->lower;
+	path_get(lower);
+	spin_unlock(&info->lock);
+	if (lower->dentry)
+		return 0;
+	path_put(lower);
+	return -ESTALE;
+}
+
+static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
+{
+	if (d_is_negative(dentry))
+		return flags & LOOKUP_RCU ? -ECHILD : 0;
+	if (is_fresh(BC_M(dentry->d_sb), dentry->d_fsdata))
+		return 1;
+	return flags & LOOKUP_RCU ? -ECHILD : bc_dentry_refresh(dentry, false);
+}
+
+static int dentry_delete(const struct dentry *dentry)
+{
+	return d_is_negative(dentry);
+}
+
+static int dentry_init(struct dentry *dentry)
+{
+	struct bc_dentry *info = kzalloc(sizeof(*info), GFP_KERNEL_ACCOUNT);
+
+	if (!info)
+		return -ENOMEM;
+	spin_lock_init(&info->lock);
+	dentry->d_fsdata = info;
+	return 0;
+}
+
+static void dentry_release(struct dentry *dentry)
+{
+	struct bc_dentry *info = dentry->d_fsdata;
+
+	path_put(&info->lower);
+	/* A walk in RCU mode may be looking at the times. */
+	kfree_rcu(info, rcu);
+}
+
+const struct dentry_operations bc_dentry_operations = {
+	.d_revalidate = dentry_revalidate,
+	.d_delete = dentry_delete,
+	.d_init = dentry_init,
+	.d_release = dentry_release,
+};
+
+static struct inode *visible_of(struct dentry *dentry, const struct kstat *stat)
+{
+	const char *prefix = BC_M(dentry->d_sb)->options.prefix;
+	char *path = bc_dentry_path(dentry), *full;
+	struct inode *inode;
+
+	if (IS_ERR(path))
+		return ERR_CAST(path);
+	full = *prefix ? kasprintf(GFP_KERNEL, "%s/%s", prefix, path) : path;
+	if (full && strlen(full) > BC_NL_PATH_MAX)
+		inode = ERR_PTR(-ENAMETOOLONG);
+	else
+		inode = full ? bc_visible_get(dentry->d_sb, full, stat) : ERR_PTR(-ENOMEM);
+	if (full != path)
+		kfree(full);
+	kfree(path);
+	return inode;
+}
+
+static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
+{
+	struct bc_mount *mount = BC_M(dir->i_sb);
+	struct dentry *found;
+	struct inode *inode;
+	struct path lower;
+	struct kstat stat;
+	u64 generation;
+	int error;
+
+	if (dentry->d_name.len > NAME_MAX)
+		return ERR_PTR(-ENAMETOOLONG);
+	error = bc_lower_lookup(dentry, msecs_to_jiffies(mount->options.deadline_ms), &lower,
+				&generation, &stat);
+	if (error == -ENOENT)
+		return d_splice_alias(NULL, dentry);
+	if (error)
+		return ERR_PTR(error);
+	inode = visible_of(dentry, &stat);
+	bc_dentry_set_lower(dentry, &lower, generation, &stat);
+	found = d_splice_alias(inode, dentry);
+	/* A directory that was here under another dentry. */
+	if (!IS_ERR_OR_NULL(found))
+		bc_dentry_set_lower(found, &lower, generation, &stat);
+	path_put(&lower);
+	return found;
+}
+
+const struct inode_operations bc_dir_inode_operations = {
+	.lookup = lookup,
+	.getattr = bc_getattr,
+};
+
+static const char *get_link(struct dentry *dentry, struct inode *inode, struct delayed_call *done)
+{
+	struct path lower;
+	char *text;
+	int error;
+
+	if (!dentry)
+		return ERR_PTR(-ECHILD);
+	error = bc_dentry_lower(dentry, &lower);
+	if (error)
+		return ERR_PTR(error);
+	text = bc_lower_readlink(BC_M(inode->i_sb), &lower);
+	path_put(&lower);
+	if (!IS_ERR(text))
+		set_delayed_call(done, kfree_link, text);
+	return text;
+}
+
+const struct inode_operations bc_symlink_inode_operations = {
+	.get_link = get_link,
+	.getattr = bc_getattr,
+};
+
+/*
+ * An open directory. A reader that gave up leaves a worker with the lower file,
+ * which then nobody else may use.
+ */
+struct open_dir {
+	struct file *lower;
+	bool abandoned;
+};
+
+static int dir_open(struct inode *inode, struct file *file)
+{
+	struct open_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
+	struct path lower;
+	int error;
+
+	if (!dir)
+		return -ENOMEM;
+	error = bc_dentry_lower(file->f_path.dentry, &lower);
+	if (!error) {
+		error = bc_lower_opendir(BC_M(inode->i_sb), &lower, &dir->lower);
+		path_put(&lower);
+	}
+	if (error) {
+		kfree(dir);
+		return error;
+	}
+	file->private_data = dir;
+	return 0;
+}
+
+static int dir_release(struct inode *inode, struct file *file)
+{
+	struct open_dir *dir = file->private_data;
+
+	fput(dir->lower);
+	kfree(dir);
+	return 0;
+}
+
+/* Return: false if the reader is full; ctx->pos then is where to go on. */
+static bool emit(struct dir_context *ctx, const struct bc_dirents *dirents)
+{
+	const struct bc_dirent *dirent;
+	u32 at = 0;
+
+	for (; at < dirents->used; at += ALIGN(sizeof(*dirent) + dirent->length, 8)) {
+		dirent = (const struct bc_dirent *)(dirents->entries + at);
+		ctx->pos = dirent->pos;
+		if (!dir_emit(ctx, dirent->name, dirent->length, dirent->ino, dirent->type))
+			return false;
+	}
+	ctx->pos = dirents->pos;
+	return true;
+}
+
+static int dir_iterate(struct file *file, struct dir_context *ctx)
+{
+	struct bc_mount *mount = BC_M(file_inode(file)->i_sb);
+	struct open_dir *dir = file->private_data;
+	struct bc_dirents dirents;
+	bool more = true;
+	int error;
+
+	while (more) {
+		if (dir->abandoned)
+			return -EIO;
+		dirents.pos = ctx->pos;
+		error = bc_lower_readdir(mount, dir->lower, &dirents);
+		if (error) {
+			if (error == -EINTR || error == -ETIMEDOUT)
+				dir->abandoned = true;
+			return error;
+		}
+		more = emit(ctx, &dirents) && !dirents.end;
+		kvfree(dirents.entries);
+	}
+	return 0;
+}
+
+/* Positions are the lower's, whatever they mean. */
+static loff_t dir_llseek(struct file *file, loff_t offset, int whence)
+{
+	if (whence == SEEK_CUR)
+		offset += file->f_pos;
+	else if (whence != SEEK_SET)
+		return -EINVAL;
+	if (offset < 0)
+		return -EINVAL;
+	file->f_pos = offset;
+	return offset;
+}
+
+const struct file_operations bc_dir_operations = {
+	.owner = THIS_MODULE,
+	.open = dir_open,
+	.release = dir_release,
+	.llseek = dir_llseek,
+	.read = generic_read_dir,
+	.iterate_shared = dir_iterate,
+};

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Open files: they read the mapping inode that ->open() chose. */
+#include <linux/fadvise.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+#include <linux/splice.h>
+#include <linux/uio.h>
+
+#include "fs.h"
+
+/**
+ * bc_getattr - attributes of a visible inode
+ * @idmap: of the mount; idmapped mounts are refused
+ * @path: ours
+ * @stat: out
+ * @request_mask: as statx(2)
+ * @flags: as statx(2)
+ */
+int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
+	       u32 request_mask, unsigned int flags)
+{
+	struct inode *inode = d_inode(path->dentry);
+	struct bc_inode *visible = BC_I(inode);
+	u64 size;
+	int error;
+
+	if (!(flags & AT_STATX_DONT_SYNC) && !d_unhashed(path->dentry)) {
+		/* That it is another file now concerns those who look it up. */
+		error = bc_dentry_refresh(path->dentry, flags & AT_STATX_FORCE_SYNC);
+		if (error < 0)
+			return error;
+	}
+	generic_fillattr(&nop_mnt_idmap, request_mask, inode, stat);
+	stat->ino = visible->attr.ino;
+	if (!S_ISREG(inode->i_mode))
+		return 0;
+	size = stat->size;
+	if (bc_version_shown(visible, &size, &stat->mtime)) {
+		bc_visible_set_size(inode, size);
+		stat->size = size;
+	}
+	/* A lower that does not count blocks would make it look like a file of holes. */
+	stat->blocks = DIV_ROUND_UP_ULL(stat->size, 512);
+	return 0;
+}
+
+static int open(struct inode *inode, struct file *file)
+{
+	struct bc_mount *mount = BC_M(inode->i_sb);
+	struct bc_file *bf = kzalloc(sizeof(*bf), GFP_KERNEL);
+
+	if (!bf)
+		return -ENOMEM;
+	bf->mapping = bc_version_choose(inode);
+	if (IS_ERR(bf->mapping)) {
+		int error = PTR_ERR(bf->mapping);
+
+		kfree(bf);
+		return error;
+	}
+	file->private_data = bf;
+	file->f_mapping = bf->mapping->i_mapping;
+	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
+	file->f_mode |= FMODE_CAN_ODIRECT;
+	atomic64_inc(&mount->open_files);
+	return 0;
+}
+
+static int release(struct inode *inode, struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+
+	iput(bf->mapping);
+	kfree(bf);
+	atomic64_dec(&BC_M(inode->i_sb)->open_files);
+	return 0;
+}
+
+static bool is_unbound(struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+	enum bc_inode_kind kind = READ_ONCE(BC_I(bf->mapping)->kind);
+
+	return kind == BC_INODE_UNBOUND || kind == BC_INODE_UNBOUND_LOWER;
+}
+
+/*
+ * The size of a file that is bound to no version yet is the lower's, and may be
+ * wrong: it must be bound before anybody looks at its size.
+ */
+static int bind(struct file *file, loff_t pos)
+{
+	struct bc_file *bf = file->private_data;
+	struct bc_object *object = BC_I(bf->mapping)->object;
+	int error;
+
+	if (likely(!is_unbound(file)))
+		return 0;
+	/* What is to be read next may do as well as the beginning, if it is there. */
+	if (pos >= i_size_read(bf->mapping))
+		pos = 0;
+	error = bc_object_bind(object, pos);
+	if (error && error != -EINTR && pos >= BC_CHUNK_SIZE)
+		error = bc_object_bind(object, 0);
+	if (error)
+		return error == -ENOENT ? -ESTALE : error;
+	bc_visible_set_size(file_inode(file), i_size_read(bf->mapping));
+	return 0;
+}
+
+/* The page cache says EIO for whatever went wrong. */
+static ssize_t read_error(struct file *file, ssize_t ret)
+{
+	struct bc_file *bf = file->private_data;
+
+	return ret == -EIO && READ_ONCE(BC_I(bf->mapping)->gone) ? -ESTALE : ret;
+}
+
+static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct file *file = iocb->ki_filp;
+	int error;
+
+	if (iocb->ki_flags & IOCB_NOWAIT && is_unbound(file))
+		return -EAGAIN;
+	error = bind(file, iocb->ki_pos);
+	if (error)
+		return error;
+	/* Direct reads are served from the page cache, which is right and may be slower. */
+	iocb->ki_flags &= ~IOCB_DIRECT;
+	return read_error(file, generic_file_read_iter(iocb, to));
+}
+
+static ssize_t splice_read(struct file *file, loff_t *pos, struct pipe_inode_info *pipe,
+			   size_t length, unsigned int flags)
+{
+	int error = bind(file, *pos);
+
+	if (error)
+		return error;
+	return read_error(file, filemap_splice_read(file, pos, pipe, length, flags));
+}
+
+static loff_t llseek(struct file *file, loff_t offset, int whence)
+{
+	if (whence != SEEK_SET && whence != SEEK_CUR) {
+		int error = bind(file, 0);
+
+		if (error)
+			return error;
+	}
+	return generic_file_llseek(file, offset, whence);
+}
+
+static const struct vm_operations_struct vm_operations = {
+	.fault = filemap_fault,
+	.map_pages = filemap_map_pages,
+};
+
+static int mmap(struct file *file, struct vm_area_struct *vma)
+{
+	int error = bind(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
+
+	if (error)
+		return error;
+	file_accessed(file);
+	vma->vm_ops = &vm_operations;
+	return 0;
+}
+
+static int fadvise(struct file *file, loff_t offset, loff_t length, int advice)
+{
+	struct bc_file *bf = file->private_data;
+
+	if (advice == POSIX_FADV_WILLNEED && offset >= 0 && length >= 0)
+		bc_prefetch(BC_I(bf->mapping)->object, offset, length ?: S64_MAX - offset,
+			    BC_PRIORITY_PREFETCH);
+	return generic_fadvise(file, offset, length, advice);
+}
+
+const struct inode_operations bc_file_inode_operations = {
+	.getattr = bc_getattr,
+};
+
+const struct file_operations bc_file_operations = {
+	.owner = THIS_MODULE,
+	.open = open,
+	.release = release,
+	.llseek = llseek,
+	.read_iter = read_iter,
+	.splice_read = splice_read,
+	.mmap = mmap,
+	.fadvise = fadvise,
+};
+
+/**
+ * bc_fs_file_object - the version that an open file reads
+ * @file: any file
+ * @object: out, with a reference
+ *
+ * Return: 0, or -EXDEV if it is not a regular file of a blobcache mount.
+ */
+int bc_fs_file_object(struct file *file, struct bc_object **object)
+{
+	struct bc_file *bf = file->private_data;
+
+	if (file->f_op != &bc_file_operations)
+		return -EXDEV;
+	*object = BC_I(bf->mapping)->object;
+	bc_object_get(*object);
+	return 0;
+}

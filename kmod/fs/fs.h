@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filesystem front end: over a lower directory, read through the engine.
+ *
+ * A path has one visible inode, which the dentry points to and which carries
+ * what the lower says of it. Bytes live in hidden mapping inodes, one per
+ * version; ->open() chooses one and points file->f_mapping to it, for good.
+ *
+ * Everything that calls the lower does so in a worker (lower.c), for which the
+ * caller waits killably and not for ever; the exception is rename and the like,
+ * once they exist. What a worker uses it holds references to, since it may come
+ * back after the mount is gone: the mount (struct bc_mount), lower paths, never
+ * the superblock or an inode of ours.
+ */
+#ifndef BC_FS_H
+#define BC_FS_H
+
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/path.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/statfs.h>
+#include <linux/workqueue.h>
+
+#include "engine.h"
+#include "identity.h"
+
+/* For the rest of the module. */
+
+/* A mount, as enum bc_mount_attr lists it. Strings are valid during the call only. */
+struct bc_mount_info {
+	dev_t dev;
+	const char *source;
+	const char *prefix;
+	const char *lower_type;
+	const struct bc_key *volume_id;
+	enum bc_consistency consistency;
+	enum bc_daemon_loss on_daemon_loss;
+	u64 ttl_ms;
+	u64 stale_ms;
+	bool lower_exact;
+	bool read_only;
+	bool lower_suspect;
+	u64 stale_opens;
+	u64 open_files;
+	u32 lower_stuck;
+};
+
+int bc_fs_init(void);
+void bc_fs_exit(void);
+int bc_fs_for_each_mount(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg);
+int bc_fs_file_object(struct file *file, struct bc_object **object);
+int bc_fs_relower(struct file *target, struct file *newlower);
+
+/* Inside the front end. */
+
+/* Lower calls running at once, and engine reads of the lower, each per mount. */
+#define BC_LOWER_CALLS		16
+#define BC_LOWER_READS		16
+
+/* How long a revalidation, a resolve, and a probe of a suspect wait. */
+#define BC_PATIENCE_MS		1000
+
+/* stale= of a mount that never takes an identity for too old. */
+#define BC_STALE_FOREVER	U64_MAX
+
+struct bc_options {
+	char *volume;
+	char *domain;			/* or NULL */
+	char *prefix;			/* no slash at either end; "" = all */
+	enum bc_consistency consistency;
+	enum bc_daemon_loss on_daemon_loss;
+	u64 ttl_ms;
+	u64 stale_ms;
+	u64 deadline_ms;
+	bool lower_exact;
+};
+
+enum bc_mount_flag {
+	BC_MOUNT_DEAD,			/* the superblock is going, or gone */
+	BC_MOUNT_LOWER_SUSPECT,		/* the lower did not answer; nobody waits for it */
+	BC_MOUNT_RESOLVE_SUSPECT,	/* the daemon did not answer in time; nobody waits for it */
+	BC_MOUNT_NOSUID,		/* the lower was mounted nosuid */
+};
+
+/**
+ * struct bc_mount - a mount, without its superblock
+ * @refs: superblock, lower calls, objects' sources. Holds the module.
+ * @node: in the list of mounts; mounts_lock
+ * @dev: st_dev
+ * @options: fixed
+ * @client: of the engine; objects hold references to it of their own
+ * @creds: the mounter's, with which the lower is called
+ * @lower: root of the lower, in a private clone of its mount
+ * @lower_type: name of its filesystem
+ * @lower_generation: counts changes of @lower, beginning with 1
+ * @flags: bits of enum bc_mount_flag
+ * @lower_probe: asks the lower root whether it answers again; NULL = none; lower_lock
+ * @resolve_path: what to ask the daemon to see whether it answers again; lower_lock
+ * @resolve_probe: asks; holds a reference while pending or running
+ * @calls: waiting for one of the running ones to end
+ */
+struct bc_mount {
+	refcount_t refs;
+	struct list_head node;
+	dev_t dev;
+	struct bc_options options;
+	struct bc_client *client;
+	const struct cred *creds;
+
+	spinlock_t lower_lock;		/* for all down to resolve_path */
+	struct path lower;
+	char lower_type[32];
+	u64 lower_generation;
+	struct kstatfs statfs;
+
+	unsigned long flags;
+	struct bc_lower_probe *lower_probe;
+	char *resolve_path;
+	struct delayed_work resolve_probe;
+
+	spinlock_t calls_lock;		/* for the two below */
+	struct list_head calls;
+	u32 calls_running;
+
+	atomic64_t stale_opens;
+	atomic64_t open_files;
+};
+
+enum bc_inode_kind {
+	BC_INODE_VISIBLE,
+	BC_INODE_UNBOUND,		/* mapping inode; key = path hash */
+	BC_INODE_UNBOUND_LOWER,		/* the same, past the cache */
+	BC_INODE_STORE,			/* mapping inode; key = version's key */
+	BC_INODE_LOWER,			/* mapping inode; key = that of the lower's version */
+};
+
+/**
+ * struct bc_inode - visible or mapping inode
+ * @lock: kind and key of a mapping inode, attributes of a visible one, i_size of both
+ * @kind: what it is; changes only when a mapping inode is bound
+ * @key: with @kind, what it is found by
+ * @attr: visible: what the lower said last
+ * @path: visible: name in the volume, prefix included; fixed
+ * @object: mapping: fixed; one reference
+ * @source: mapping: private data of @object
+ * @gone: mapping: the store has this version no longer
+ */
+struct bc_inode {
+	struct inode vfs;
+	spinlock_t lock;		/* see above */
+	enum bc_inode_kind kind;
+	struct bc_key key;
+	union {
+		struct {
+			struct bc_lower_attr attr;
+			char *path;
+		};
+		struct {
+			struct bc_object *object;
+			struct bc_source *source;
+			bool gone;
+		};
+	};
+};
+
+static inline struct bc_inode *BC_I(struct inode *inode)
+{
+	return container_of(inode, struct bc_inode, vfs);
+}
+
+static inline struct bc_mount *BC_M(struct super_block *sb)
+{
+	return sb->s_fs_info;
+}
+
+/**
+ * struct bc_source - private data of an engine object: where its lower bytes are
+ * @mount: holds a reference
+ * @path: name in the volume, prefix included
+ * @path_hash: of it
+ * @lock: for @inode
+ * @inode: the mapping inode; NULL when that is going. No reference: the inode
+ *	holds the object, which holds this.
+ * @attr: what the lower said when the object was made
+ */
+struct bc_source {
+	struct bc_mount *mount;
+	char *path;
+	struct bc_key path_hash;
+	spinlock_t lock;		/* for inode */
+	struct bc_inode *inode;
+	struct bc_lower_attr attr;
+};
+
+/**
+ * struct bc_dentry - d_fsdata
+ * @lock: for @lower
+ * @lower: the lower's dentry, with a reference to its mount; may be empty
+ * @ino: number of its inode: tells one that was replaced. Not st_ino, which another lower does
+ *	not change.
+ * @generation: of bc_mount.lower it belongs to
+ * @expires: in jiffies64; until then the dentry and the inode's attributes are good
+ */
+struct bc_dentry {
+	spinlock_t lock;		/* for writing what follows, for reading lower and ino */
+	struct path lower;
+	u64 ino;
+	u64 generation;
+	u64 expires;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct bc_file - private data of an open file
+ * @mapping: mapping inode; one reference
+ * @next: where a sequential reader goes on
+ * @window: chunks to fetch ahead of it. Both are hints, without a lock.
+ */
+struct bc_file {
+	struct inode *mapping;
+	loff_t next;
+	u32 window;
+};
+
+/* super.c */
+extern struct file_system_type bc_fs_type;
+void bc_mount_put(struct bc_mount *mount);
+
+static inline void bc_mount_get(struct bc_mount *mount)
+{
+	refcount_inc(&mount->refs);
+}
+
+static inline bool bc_is_ours(const struct super_block *sb)
+{
+	return sb->s_type == &bc_fs_type;
+}
+
+/* Name below the mount's root of a name in the volume. */
+static inline const char *bc_lower_name(const struct bc_mount *mount, const char *path)
+{
+	size_t prefix = strlen(mount->options.prefix);
+
+	return prefix ? path + prefix + 1 : path;
+}
+
+/* options.c */
+int bc_options_init(struct fs_context *fc);
+int bc_options_check(struct fs_context *fc, struct bc_options *options);
+int bc_options_parse(struct fs_context *fc, struct fs_parameter *param);
+void bc_options_free(struct bc_options *options);
+int bc_options_copy(struct bc_options *to, const struct bc_options *from);
+bool bc_options_equal(const struct bc_options *a, const struct bc_options *b);
+void bc_options_show(struct seq_file *m, const struct bc_options *options);
+
+/* lower.c */
+int bc_calls_init(void);
+void bc_calls_exit(void);
+void bc_lower_root(struct bc_mount *mount, struct path *path, u64 *generation);
+bool bc_lower_lost(int error);
+
+static inline bool bc_lower_is_suspect(const struct bc_mount *mount)
+{
+	return test_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
+}
+
+void bc_lower_suspect(struct bc_mount *mount);
+int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
+		    u64 *generation, struct kstat *stat);
+int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
+		     struct kstat *stat);
+int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatfs *statfs);
+int bc_lower_opendir(struct bc_mount *mount, const struct path *path, struct file **file);
+char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
+void bc_lower_trusted(struct bc_mount *mount);
+
+/**
+ * struct bc_dirents - entries of a lower directory, on their way to a reader
+ * @pos: in: where to begin; out: where to go on
+ * @used: bytes of @entries
+ * @end: the directory has no more
+ * @entries: struct bc_dirent, each aligned to 8 bytes
+ */
+struct bc_dirents {
+	loff_t pos;
+	u32 used;
+	bool end;
+	u8 *entries;
+};
+
+struct bc_dirent {
+	u64 ino;
+	loff_t pos;
+	u32 type;
+	u32 length;
+	char name[];
+};
+
+#define BC_DIRENTS_SIZE	(32 * 1024)
+
+int bc_lower_readdir(struct bc_mount *mount, struct file *lower, struct bc_dirents *dirents);
+
+/* source.c */
+extern const struct bc_object_ops bc_source_ops;
+struct bc_source *bc_source_new(struct bc_inode *visible);
+void bc_lower_version(const struct bc_lower_attr *attr, struct bc_version *version);
+void bc_lower_attr_of(const struct kstat *stat, struct bc_lower_attr *attr);
+
+/* inode.c */
+int bc_inodes_init(void);
+void bc_inodes_exit(void);
+extern const struct super_operations bc_super_operations;
+struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat);
+void bc_visible_update(struct inode *inode, const struct kstat *stat);
+void bc_visible_set_size(struct inode *inode, u64 size);
+struct inode *bc_mapping_find(struct super_block *sb, enum bc_inode_kind kind,
+			      const struct bc_key *key);
+struct inode *bc_mapping_get(struct bc_inode *visible, enum bc_inode_kind kind,
+			     const struct bc_key *key, const struct bc_version *version);
+void bc_mapping_bound(struct bc_inode *mapping, struct bc_object *object,
+		      const struct bc_version *version);
+
+/* version.c */
+struct inode *bc_version_choose(struct inode *inode);
+bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
+void bc_version_bound(struct bc_source *source, const struct bc_version *version,
+		      const struct bc_key *key);
+void bc_resolve_probe_work(struct work_struct *work);
+
+/* dir.c */
+extern const struct dentry_operations bc_dentry_operations;
+extern const struct inode_operations bc_dir_inode_operations;
+extern const struct inode_operations bc_symlink_inode_operations;
+extern const struct file_operations bc_dir_operations;
+char *bc_dentry_path(struct dentry *dentry);
+void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 generation,
+			 const struct kstat *stat);
+int bc_dentry_lower(struct dentry *dentry, struct path *lower);
+int bc_dentry_refresh(struct dentry *dentry, bool force);
+
+/* file.c */
+extern const struct inode_operations bc_file_inode_operations;
+extern const struct file_operations bc_file_operations;
+int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
+	       u32 request_mask, unsigned int flags);
+
+/* aops.c */
+extern const struct address_space_operations bc_address_space_operations;
+
+#endif /* BC_FS_H */

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which version of a path an open file reads. See docs/consistency.md.
+ *
+ * The identity table says what the store had when last asked. Open asks again
+ * when that is too old, or when the lower shows that something happened; if
+ * nobody answers, the old answer is good for as long as the mount says.
+ */
+#include <linux/ktime.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "fs.h"
+#include "key.h"
+
+/* How long a lower must stay the same after it moved, if its times tell nothing. */
+#define SETTLED_NS	(30LL * NSEC_PER_SEC)
+
+struct choice {
+	enum bc_inode_kind kind;	/* UNBOUND, UNBOUND_LOWER or STORE */
+	struct bc_key key;		/* of STORE */
+	struct bc_version version;	/* of STORE */
+};
+
+static void attr_of(struct bc_inode *visible, struct bc_lower_attr *attr)
+{
+	spin_lock(&visible->lock);
+	*attr = visible->attr;
+	spin_unlock(&visible->lock);
+}
+
+static bool find_identity(struct bc_inode *visible, struct bc_identity *id)
+{
+	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+
+	return bc_identity_find(bc_client_volume_id(mount->client), &visible->key, id) &&
+	       id->kind == BC_IDENTITY_FILE;
+}
+
+static void set_version(struct bc_identity *id, const struct bc_version *version, s64 now)
+{
+	id->kind = BC_IDENTITY_FILE;
+	memcpy(id->etag, version->etag, sizeof(id->etag));
+	id->etag_length = version->etag_length;
+	id->size = version->size;
+	id->last_modified = version->last_modified;
+	id->resolved_ns = now;
+	id->flags = 0;
+	id->moved_ns = 0;
+}
+
+static void store(const struct bc_identity *id)
+{
+	unsigned int nofs = memalloc_nofs_save();
+
+	/* Without memory nothing is known of the path: that is slower, not wrong. */
+	if (bc_identity_store(id))
+		bc_identity_forget(&id->volume, &id->path);
+	memalloc_nofs_restore(nofs);
+}
+
+/**
+ * bc_version_bound - record the version that an object was bound to
+ * @source: of the object
+ * @version: of the store
+ * @key: of the version
+ */
+void bc_version_bound(struct bc_source *source, const struct bc_version *version,
+		      const struct bc_key *key)
+{
+	struct bc_identity id = {
+		.volume = *bc_client_volume_id(source->mount->client),
+		.path = source->path_hash,
+		.key = *key,
+		.lower = source->attr,
+	};
+
+	set_version(&id, version, ktime_get_boottime_ns());
+	if (id.lower.size != id.size)
+		id.flags = BC_IDENTITY_LOWER_BEHIND;
+	store(&id);
+}
+
+/**
+ * bc_version_shown - the size and time that stat shows, where they are not the lower's
+ * @visible: of a regular file
+ * @size: out
+ * @mtime: out, unless the lower keeps its own
+ *
+ * Return: false if the lower's are right; then nothing is changed.
+ */
+bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime)
+{
+	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	struct bc_lower_attr attr;
+	struct bc_identity id;
+
+	if (!find_identity(visible, &id))
+		return false;
+	attr_of(visible, &attr);
+	if (mount->options.consistency != BC_CONSISTENCY_IMMUTABLE &&
+	    bc_lower_attr_moved(&id.lower, &attr))
+		return false;
+	*size = id.size;
+	if (id.flags & BC_IDENTITY_LOWER_BEHIND) {
+		mtime->tv_sec = id.last_modified;
+		mtime->tv_nsec = 0;
+	} else {
+		mtime->tv_sec = attr.mtime;
+		mtime->tv_nsec = attr.mtime_nsec;
+	}
+	return true;
+}
+
+/*
+ * A daemon that does not answer in time is asked again by one worker, for the
+ * path it did not answer, until it does.
+ */
+static void resolve_suspect(struct bc_mount *mount, const char *path)
+{
+	char *copy;
+
+	if (test_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags))
+		return;
+	copy = kstrdup(path, GFP_KERNEL);
+	if (!copy)
+		return;
+	spin_lock(&mount->lower_lock);
+	if (!test_bit(BC_MOUNT_DEAD, &mount->flags) &&
+	    !test_and_set_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags)) {
+		swap(mount->resolve_path, copy);
+		bc_mount_get(mount);
+		if (!schedule_delayed_work(&mount->resolve_probe,
+					   msecs_to_jiffies(BC_PATIENCE_MS)))
+			refcount_dec(&mount->refs);
+	}
+	spin_unlock(&mount->lower_lock);
+	kfree(copy);
+}
+
+/* mount->resolve_probe. The superblock's end cancels it, and then waits for it. */
+void bc_resolve_probe_work(struct work_struct *work)
+{
+	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount,
+					      resolve_probe);
+	struct bc_version version;
+	int error;
+
+	/* The path is not replaced while the bit is set. */
+	error = bc_resolve(mount->client, mount->resolve_path, BC_PATIENCE_MS, &version);
+	if (error == -ETIMEDOUT && !test_bit(BC_MOUNT_DEAD, &mount->flags) &&
+	    schedule_delayed_work(&mount->resolve_probe, msecs_to_jiffies(BC_PATIENCE_MS)))
+		return;
+	clear_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags);
+	bc_mount_put(mount);
+}
+
+static int resolve(struct bc_mount *mount, const char *path, struct bc_version *version)
+{
+	int error;
+
+	if (!bc_daemon_alive())
+		return -ENOTCONN;
+	if (test_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags))
+		return -ETIMEDOUT;
+	error = bc_resolve(mount->client, path, BC_PATIENCE_MS, version);
+	if (error == -ETIMEDOUT)
+		resolve_suspect(mount, path);
+	return error;
+}
+
+static void choose_store(const struct bc_identity *id, struct choice *choice)
+{
+	choice->kind = BC_INODE_STORE;
+	choice->key = id->key;
+	memset(&choice->version, 0, sizeof(choice->version));
+	choice->version.size = id->size;
+	choice->version.last_modified = id->last_modified;
+	choice->version.etag_length = id->etag_length;
+	memcpy(choice->version.etag, id->etag, id->etag_length);
+}
+
+/*
+ * The lower moved since the version was recorded, and the store still has that
+ * version. Either the lower came to show it only now, or a write is on its way
+ * to the store.
+ */
+static bool lower_settled(const struct bc_identity *id, const struct bc_lower_attr *attr, s64 now)
+{
+	if (attr->size != id->size)
+		return false;
+	if (id->flags & BC_IDENTITY_LOWER_BEHIND || attr->mtime == id->last_modified)
+		return true;
+	return id->moved_ns && !bc_lower_attr_moved(&id->moved, attr) &&
+	       now - id->moved_ns >= SETTLED_NS;
+}
+
+static bool same_version(const struct bc_identity *id, const struct bc_version *version)
+{
+	return id->size == version->size && id->etag_length == version->etag_length &&
+	       !memcmp(id->etag, version->etag, id->etag_length);
+}
+
+/* The store has the same version as before. */
+static void take_same(struct bc_inode *visible, struct bc_identity *id,
+		      const struct bc_lower_attr *attr, s64 now, struct choice *choice)
+{
+	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	bool moved = mount->options.consistency != BC_CONSISTENCY_IMMUTABLE &&
+		     bc_lower_attr_moved(&id->lower, attr);
+
+	id->resolved_ns = now;
+	if (moved && !lower_settled(id, attr, now)) {
+		if (!id->moved_ns || bc_lower_attr_moved(&id->moved, attr)) {
+			id->moved = *attr;
+			id->moved_ns = now;
+		}
+		choice->kind = BC_INODE_UNBOUND_LOWER;
+	} else {
+		if (moved) {
+			id->flags = 0;
+			id->moved_ns = 0;
+			id->lower = *attr;
+		}
+		choose_store(id, choice);
+	}
+	store(id);
+}
+
+/* The store has answered. */
+static void take_answer(struct bc_inode *visible, struct bc_identity *id,
+			const struct bc_lower_attr *attr, const struct bc_version *version,
+			struct choice *choice)
+{
+	s64 now = ktime_get_boottime_ns();
+	bool behind;
+
+	if (same_version(id, version)) {
+		take_same(visible, id, attr, now, choice);
+		return;
+	}
+	/* The store wins, whatever the lower shows: lowers cache attributes for minutes. */
+	behind = !bc_lower_attr_moved(&id->lower, attr) || attr->size != version->size;
+	set_version(id, version, now);
+	if (behind)
+		id->flags = BC_IDENTITY_LOWER_BEHIND;
+	id->lower = *attr;
+	bc_key_version(&id->volume, visible->path, strlen(visible->path), version->etag,
+		       version->etag_length, &id->key);
+	store(id);
+	choose_store(id, choice);
+}
+
+static bool is_fresh(struct bc_mount *mount, const struct bc_identity *id,
+		     const struct bc_lower_attr *attr, s64 age)
+{
+	switch (mount->options.consistency) {
+	case BC_CONSISTENCY_IMMUTABLE:
+		return true;
+	case BC_CONSISTENCY_STRICT:
+		return false;
+	default:
+		return age < (s64)(mount->options.ttl_ms * NSEC_PER_MSEC) &&
+		       !bc_lower_attr_moved(&id->lower, attr);
+	}
+}
+
+/* Nobody said what the store has now. May the old answer do? */
+static bool is_usable(struct bc_mount *mount, const struct bc_identity *id,
+		      const struct bc_lower_attr *attr, s64 age)
+{
+	if (mount->options.consistency == BC_CONSISTENCY_IMMUTABLE)
+		return true;
+	if (mount->options.consistency == BC_CONSISTENCY_STRICT ||
+	    bc_lower_attr_moved(&id->lower, attr))
+		return false;
+	return mount->options.stale_ms == BC_STALE_FOREVER ||
+	       age < (s64)(mount->options.stale_ms * NSEC_PER_MSEC);
+}
+
+static int decide(struct bc_inode *visible, bool again, struct choice *choice)
+{
+	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	struct bc_lower_attr attr;
+	struct bc_version version;
+	struct bc_identity id;
+	int error;
+	s64 age;
+
+	choice->kind = BC_INODE_UNBOUND;
+	if (!find_identity(visible, &id))
+		return 0;
+	attr_of(visible, &attr);
+	age = ktime_get_boottime_ns() - id.resolved_ns;
+	if (!again && is_fresh(mount, &id, &attr, age)) {
+		choose_store(&id, choice);
+		return 0;
+	}
+
+	error = resolve(mount, visible->path, &version);
+	switch (error) {
+	case 0:
+		take_answer(visible, &id, &attr, &version, choice);
+		return 0;
+	case -ENOENT:
+		/*
+		 * Gone from the store, while the lower shows it still or already:
+		 * not known which, and its bytes are what an open gets without us.
+		 */
+		bc_identity_forget(&id.volume, &id.path);
+		choice->kind = BC_INODE_UNBOUND_LOWER;
+		return 0;
+	case -EOPNOTSUPP:
+		choice->kind = BC_INODE_UNBOUND_LOWER;
+		return 0;
+	case -EACCES:
+	case -EINTR:
+		return error;
+	}
+	/* Else unbound: its first read waits, fails or goes to the lower, as the mount says. */
+	if (is_usable(mount, &id, &attr, age)) {
+		atomic64_inc(&mount->stale_opens);
+		choose_store(&id, choice);
+	}
+	return 0;
+}
+
+/* Lower bytes that are in the page cache, of what the lower shows now. */
+static struct inode *find_lower(struct bc_inode *visible)
+{
+	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	struct bc_lower_attr attr;
+	struct bc_version version;
+	struct bc_key key;
+
+	attr_of(visible, &attr);
+	bc_lower_version(&attr, &version);
+	bc_key_version(bc_client_volume_id(mount->client), visible->path, strlen(visible->path),
+		       version.etag, version.etag_length, &key);
+	return bc_mapping_find(visible->vfs.i_sb, BC_INODE_LOWER, &key);
+}
+
+static struct inode *get_unbound(struct bc_inode *visible, enum bc_inode_kind kind)
+{
+	struct inode *mapping = NULL;
+
+	/* Lower bytes do not count any more once the store answers. */
+	if (kind == BC_INODE_UNBOUND_LOWER || !bc_daemon_alive())
+		mapping = find_lower(visible);
+	return mapping ?: bc_mapping_get(visible, kind, &visible->key, NULL);
+}
+
+/**
+ * bc_version_choose - choose the version that an open file reads
+ * @inode: visible inode of a regular file, its attributes having been revalidated
+ *
+ * Killable; waits for the daemon at most BC_PATIENCE_MS.
+ * Return: mapping inode with a reference, or ERR_PTR.
+ */
+struct inode *bc_version_choose(struct inode *inode)
+{
+	struct bc_inode *visible = BC_I(inode);
+	struct inode *mapping = NULL;
+	struct bc_identity id;
+	bool again = false;
+	struct choice choice;
+	int tries, error;
+
+	for (tries = 0; tries < 4; tries++) {
+		if (mapping)
+			iput(mapping);
+		error = decide(visible, again, &choice);
+		if (error)
+			return ERR_PTR(error);
+		if (choice.kind != BC_INODE_STORE) {
+			mapping = get_unbound(visible, choice.kind);
+			/* Bound while we looked: then all readers share what that bound. */
+			if (IS_ERR(mapping) || choice.kind != BC_INODE_UNBOUND ||
+			    BC_I(mapping)->kind != BC_INODE_UNBOUND || again ||
+			    !find_identity(visible, &id))
+				return mapping;
+			continue;
+		}
+		bc_visible_set_size(inode, choice.version.size);
+		mapping = bc_mapping_get(visible, BC_INODE_STORE, &choice.key, &choice.version);
+		if (IS_ERR(mapping) || !READ_ONCE(BC_I(mapping)->gone))
+			return mapping;
+		/*
+		 * The store said that it has this version no longer, since we asked
+		 * last. If it says now that it does, an object that knows nothing of
+		 * that is needed.
+		 */
+		if (again)
+			remove_inode_hash(mapping);
+		again = true;
+	}
+	return mapping;
+}

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of identities, and their form on a tier.
+ *
+ * Buckets have a spinlock each, which is the only lock: entries are copied in
+ * and out under it. Eviction is a clock whose hand walks the buckets; it takes
+ * one bucket's lock at a time and none is held when it starts.
+ */
+#include "identity.h"
+#include "key.h"
+
+#define NSEC_PER_SECOND	1000000000LL
+
+struct entry {
+	struct entry *next;
+	bool used;		/* since the hand last came by */
+	struct bc_identity identity;
+};
+
+struct bucket {
+	spinlock_t lock;
+	struct entry *first;
+};
+
+static struct {
+	struct bucket *buckets;
+	u32 mask;
+	u32 max;
+	atomic_t count;
+	atomic_t hand;
+} table;
+
+static struct bucket *bucket_of(const struct bc_key *path)
+{
+	/* The volume is the path hash's key already. */
+	return &table.buckets[bc_key_hash(path, 0) & table.mask];
+}
+
+static bool matches(const struct entry *entry, const struct bc_key *volume,
+		    const struct bc_key *path)
+{
+	return bc_key_equal(&entry->identity.path, path) &&
+	       bc_key_equal(&entry->identity.volume, volume);
+}
+
+/* Return: the link that points to the entry, or to NULL. bucket->lock held. */
+static struct entry **find_link(struct bucket *bucket, const struct bc_key *volume,
+				const struct bc_key *path)
+{
+	struct entry **link = &bucket->first;
+
+	while (*link && !matches(*link, volume, path))
+		link = &(*link)->next;
+	return link;
+}
+
+/**
+ * bc_identity_find - look up a path
+ * @volume: volume id
+ * @path: path hash
+ * @out: copy
+ *
+ * Process context, does not sleep. Return: false if nothing is known.
+ */
+bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
+		      struct bc_identity *out)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry *entry;
+
+	spin_lock(&bucket->lock);
+	entry = *find_link(bucket, volume, path);
+	if (entry) {
+		entry->used = true;
+		*out = entry->identity;
+	}
+	spin_unlock(&bucket->lock);
+	return entry;
+}
+
+/* Take the entries of one bucket that were not used since the last time. */
+static struct entry *sweep(struct bucket *bucket)
+{
+	struct entry **link = &bucket->first, *entry, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	while ((entry = *link)) {
+		if (entry->used) {
+			entry->used = false;
+			link = &entry->next;
+			continue;
+		}
+		*link = entry->next;
+		entry->next = gone;
+		gone = entry;
+	}
+	spin_unlock(&bucket->lock);
+	return gone;
+}
+
+static void evict(void)
+{
+	u32 left = 2 * (table.mask + 1);
+
+	while (left-- && (u32)atomic_read(&table.count) >= table.max) {
+		u32 hand = atomic_add_return(1, &table.hand) & table.mask;
+		struct entry *entry = sweep(&table.buckets[hand]), *next;
+
+		for (; entry; entry = next) {
+			next = entry->next;
+			kvfree(entry);
+			atomic_dec_return(&table.count);
+		}
+	}
+}
+
+static int insert(const struct bc_identity *identity, bool replace)
+{
+	struct bucket *bucket = bucket_of(&identity->path);
+	struct entry *new, **link;
+
+	if ((u32)atomic_read(&table.count) >= table.max)
+		evict();
+	new = kvmalloc_array(1, sizeof(*new), GFP_KERNEL);
+	if (!new)
+		return -ENOMEM;
+	new->identity = *identity;
+	new->used = replace;
+	new->next = NULL;
+
+	spin_lock(&bucket->lock);
+	link = find_link(bucket, &identity->volume, &identity->path);
+	if (!*link) {
+		*link = new;
+		new = NULL;
+		atomic_add_return(1, &table.count);
+	} else if (replace) {
+		(*link)->identity = *identity;
+		(*link)->used = true;
+	}
+	spin_unlock(&bucket->lock);
+	kvfree(new);
+	return 0;
+}
+
+/**
+ * bc_identity_store - record what is known of a path now
+ * @identity: copied; replaces what was known
+ *
+ * Process context, may sleep for memory.
+ * Return: 0 or -ENOMEM.
+ */
+int bc_identity_store(const struct bc_identity *identity)
+{
+	return insert(identity, true);
+}
+
+/**
+ * bc_identity_insert_loaded - record what a tier knew
+ * @identity: of bc_identity_decode(); what is known already is newer and stays
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bc_identity_insert_loaded(const struct bc_identity *identity)
+{
+	return insert(identity, false);
+}
+
+/**
+ * bc_identity_forget - a path is no longer what was known
+ * @volume: volume id
+ * @path: path hash
+ */
+void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry **link, *entry;
+
+	spin_lock(&bucket->lock);
+	link = find_link(bucket, volume, path);
+	entry = *link;
+	if (entry)
+		*link = entry->next;
+	spin_unlock(&bucket->lock);
+	if (entry) {
+		kvfree(entry);
+		atomic_dec_return(&table.count);
+	}
+}
+
+/* How many identities there are. */
+u32 bc_identity_count(void)
+{
+	return atomic_read(&table.count);
+}
+
+/* Copy the @index-th entry of a bucket. Return: false beyond the last. */
+static bool copy_nth(struct bucket *bucket, u32 index, struct bc_identity *out)
+{
+	struct entry *entry;
+
+	spin_lock(&bucket->lock);
+	for (entry = bucket->first; entry && index; index--)
+		entry = entry->next;
+	if (entry)
+		*out = entry->identity;
+	spin_unlock(&bucket->lock);
+	return entry;
+}
+
+/**
+ * bc_identity_for_each - visit all identities
+ * @fn: called with a copy, without locks, may sleep; anything but 0 ends the visit
+ * @arg: for @fn
+ *
+ * What is stored or forgotten meanwhile may be visited or not. Return: what @fn returned last,
+ * or -ENOMEM.
+ */
+int bc_identity_for_each(int (*fn)(const struct bc_identity *identity, void *arg), void *arg)
+{
+	struct bc_identity *copy = kvmalloc_array(1, sizeof(*copy), GFP_KERNEL);
+	int ret = 0;
+	u32 b, i;
+
+	if (!copy)
+		return -ENOMEM;
+	for (b = 0; b <= table.mask && !ret; b++) {
+		for (i = 0; !ret && copy_nth(&table.buckets[b], i, copy); i++)
+			ret = fn(copy, arg);
+		cond_resched();
+	}
+	kvfree(copy);
+	return ret;
+}
+
+static void encode_lower(const struct bc_lower_attr *lower, struct bc_disk_identity *disk)
+{
+	disk->mode = cpu_to_le32(lower->mode);
+	disk->uid = cpu_to_le32(lower->uid);
+	disk->gid = cpu_to_le32(lower->gid);
+	disk->lower_ino = cpu_to_le64(lower->ino);
+	disk->lower_size = cpu_to_le64(lower->size);
+	disk->mtime = cpu_to_le64(lower->mtime);
+	disk->ctime = cpu_to_le64(lower->ctime);
+	disk->mtime_nsec = cpu_to_le32(lower->mtime_nsec);
+	disk->ctime_nsec = cpu_to_le32(lower->ctime_nsec);
+}
+
+/**
+ * bc_identity_encode - into the form of a tier
+ * @identity: to encode
+ * @now_ns: boot clock
+ * @now_seconds: seconds since the epoch
+ * @disk: out
+ */
+void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_seconds,
+			struct bc_disk_identity *disk)
+{
+	s64 age = now_ns > identity->resolved_ns ?
+		  (s64)div_u64(now_ns - identity->resolved_ns, NSEC_PER_SECOND) : 0;
+
+	memset(disk, 0, sizeof(*disk));
+	memcpy(disk->path_hash, identity->path.bytes, BC_KEY_SIZE);
+	memcpy(disk->volume_id, identity->volume.bytes, BC_KEY_SIZE);
+	memcpy(disk->key, identity->key.bytes, BC_KEY_SIZE);
+	memcpy(disk->etag, identity->etag, identity->etag_length);
+	disk->etag_length = identity->etag_length;
+	disk->kind = identity->kind;
+	disk->flags = cpu_to_le16(identity->flags);
+	disk->size = cpu_to_le64(identity->size);
+	disk->resolved_at = cpu_to_le64(now_seconds > age ? now_seconds - age : 0);
+	disk->last_modified = cpu_to_le64(identity->last_modified);
+	encode_lower(&identity->lower, disk);
+}
+
+static bool decode_lower(const struct bc_disk_identity *disk, struct bc_lower_attr *lower)
+{
+	lower->mode = le32_to_cpu(disk->mode);
+	lower->uid = le32_to_cpu(disk->uid);
+	lower->gid = le32_to_cpu(disk->gid);
+	lower->ino = le64_to_cpu(disk->lower_ino);
+	lower->size = le64_to_cpu(disk->lower_size);
+	lower->mtime = le64_to_cpu(disk->mtime);
+	lower->ctime = le64_to_cpu(disk->ctime);
+	lower->mtime_nsec = le32_to_cpu(disk->mtime_nsec);
+	lower->ctime_nsec = le32_to_cpu(disk->ctime_nsec);
+	return lower->mtime_nsec < NSEC_PER_SECOND && lower->ctime_nsec < NSEC_PER_SECOND &&
+	       lower->size <= S64_MAX;
+}
+
+/* An ETag of just its length, the rest zero. */
+static bool decode_etag(const struct bc_disk_identity *disk, struct bc_identity *identity)
+{
+	u32 length = disk->etag_length;
+
+	if (length > BC_ETAG_MAX || memchr_inv(disk->etag + length, 0, BC_ETAG_MAX - length))
+		return false;
+	memcpy(identity->etag, disk->etag, length);
+	identity->etag_length = length;
+	return strlen(identity->etag) == length;
+}
+
+/* Does the rest go with the kind? */
+static bool kind_valid(const struct bc_identity *identity)
+{
+	u32 type = identity->lower.mode & 0170000;
+
+	switch (identity->kind) {
+	case BC_IDENTITY_FILE:
+		return type == 0100000 && identity->etag_length;
+	case BC_IDENTITY_DIR:
+		return type == 0040000 && !identity->etag_length;
+	default:
+		return false;
+	}
+}
+
+/**
+ * bc_identity_decode - from the form of a tier
+ * @disk: as read, its unit's checksum having been right
+ * @now_ns: boot clock
+ * @now_seconds: seconds since the epoch
+ * @identity: out
+ *
+ * Return: false if it is free or makes no sense.
+ */
+bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,
+			struct bc_identity *identity)
+{
+	u64 resolved = le64_to_cpu(disk->resolved_at);
+	/* Older than anybody's patience: the product of seconds and nanoseconds must not wrap. */
+	s64 age = 10LL * 365 * 86400;
+
+	memset(identity, 0, sizeof(*identity));
+	memcpy(identity->path.bytes, disk->path_hash, BC_KEY_SIZE);
+	memcpy(identity->volume.bytes, disk->volume_id, BC_KEY_SIZE);
+	memcpy(identity->key.bytes, disk->key, BC_KEY_SIZE);
+	identity->kind = disk->kind;
+	identity->flags = le16_to_cpu(disk->flags);
+	identity->size = le64_to_cpu(disk->size);
+	identity->last_modified = le64_to_cpu(disk->last_modified);
+	/* From the future: the clock was set, nobody knows how old it is. */
+	if (now_seconds >= 0 && resolved <= (u64)now_seconds)
+		age = min_t(s64, age, now_seconds - resolved);
+	identity->resolved_ns = now_ns - age * NSEC_PER_SECOND;
+	return decode_lower(disk, &identity->lower) && decode_etag(disk, identity) &&
+	       kind_valid(identity) && !(identity->flags & ~BC_IDENTITY_FLAGS) &&
+	       identity->size <= S64_MAX &&
+	       !memchr_inv(disk->reserved, 0, sizeof(disk->reserved));
+}
+
+/**
+ * bc_identity_init - make the table
+ * @max: most identities
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bc_identity_init(u32 max)
+{
+	u32 i, count;
+
+	table.max = max_t(u32, max, 64);
+	count = roundup_pow_of_two(max_t(u32, table.max / 4, 64));
+	table.buckets = kvmalloc_array(count, sizeof(*table.buckets), GFP_KERNEL);
+	if (!table.buckets)
+		return -ENOMEM;
+	table.mask = count - 1;
+	for (i = 0; i < count; i++) {
+		spin_lock_init(&table.buckets[i].lock);
+		table.buckets[i].first = NULL;
+	}
+	atomic_set(&table.count, 0);
+	atomic_set(&table.hand, 0);
+	return 0;
+}
+
+/* Nobody uses the table any more. */
+void bc_identity_exit(void)
+{
+	struct entry *entry, *next;
+	u32 i;
+
+	if (!table.buckets)
+		return;
+	for (i = 0; i <= table.mask; i++) {
+		for (entry = table.buckets[i].first; entry; entry = next) {
+			next = entry->next;
+			kvfree(entry);
+		}
+	}
+	kvfree(table.buckets);
+	table.buckets = NULL;
+}

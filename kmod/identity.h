@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Identities: what is known of a path in a volume, so that it can be opened
+ * without asking the store. Keyed by (volume, path hash), bounded, and outliving
+ * inodes and mounts. A tier keeps them over a restart.
+ *
+ * Times of day are kept as such; the age of what the store said is counted by
+ * the boot clock, which no one sets.
+ */
+#ifndef BC_IDENTITY_H
+#define BC_IDENTITY_H
+
+#include "pure.h"
+
+/* The version was resolved while the lower still showed an older one. */
+#define BC_IDENTITY_LOWER_BEHIND	(1U << 0)
+#define BC_IDENTITY_FLAGS		BC_IDENTITY_LOWER_BEHIND
+
+/* What the lower said of a file or directory. */
+struct bc_lower_attr {
+	u64 ino;
+	u64 size;
+	s64 mtime, ctime;
+	u32 mtime_nsec, ctime_nsec;
+	u32 mode, uid, gid;
+};
+
+/**
+ * struct bc_identity - what is known of one path
+ * @volume: volume id
+ * @path: path hash, keyed by the volume id
+ * @key: of the version; zero for directories
+ * @etag: strong ETag, zero terminated
+ * @etag_length: 1..BC_ETAG_MAX; 0 for directories
+ * @kind: BC_IDENTITY_FILE or BC_IDENTITY_DIR
+ * @flags: of BC_IDENTITY_FLAGS
+ * @size: of the version, as the store says
+ * @last_modified: seconds since the epoch, as the store says
+ * @resolved_ns: boot clock when the store said so; may be negative, before this boot
+ * @lower: what the lower showed when the version was recorded
+ * @moved: what the lower showed later, the version being the same; not kept on a tier
+ * @moved_ns: boot clock when it first showed that; 0 = it did not move
+ */
+struct bc_identity {
+	struct bc_key volume, path, key;
+	char etag[BC_ETAG_MAX + 1];
+	u8 etag_length;
+	u8 kind;
+	u16 flags;
+	u64 size;
+	s64 last_modified;
+	s64 resolved_ns;
+	struct bc_lower_attr lower;
+	struct bc_lower_attr moved;
+	s64 moved_ns;
+};
+
+int bc_identity_init(u32 max);
+void bc_identity_exit(void);
+
+bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
+		      struct bc_identity *out);
+int bc_identity_store(const struct bc_identity *identity);
+void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
+u32 bc_identity_count(void);
+
+/* The lower's bytes are another file, or another state of it. */
+static inline bool bc_lower_attr_moved(const struct bc_lower_attr *a,
+				       const struct bc_lower_attr *b)
+{
+	return a->size != b->size || a->mtime != b->mtime || a->mtime_nsec != b->mtime_nsec;
+}
+
+void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_seconds,
+			struct bc_disk_identity *disk);
+bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,
+			struct bc_identity *identity);
+int bc_identity_insert_loaded(const struct bc_identity *identity);
+int bc_identity_for_each(int (*fn)(const struct bc_identity *identity, void *arg), void *arg);
+
+#endif /* BC_IDENTITY_H */

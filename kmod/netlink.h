@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Generic netlink: the family of blobcache_netlink.h. Process context throughout. */
+#ifndef BC_NETLINK_H
+#define BC_NETLINK_H
+
+#define BC_MODULE_VERSION "0.1.0"
+
+struct bc_fill;
+struct bc_resolve;
+
+/* Tell listeners of a new request. A hint: may be lost, for want of memory too. */
+void bc_netlink_announce_fetch(struct bc_fill *fill);
+void bc_netlink_announce_resolve(struct bc_resolve *resolve);
+
+/* Tell listeners that the tier's state changed. */
+void bc_netlink_announce_tier(void);
+
+int bc_netlink_init(void);
+void bc_netlink_exit(void);
+
+#endif /* BC_NETLINK_H */

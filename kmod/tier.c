@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Attach and detach of the tier. docs/disk-format.md has the order of writes.
+ */
+#include <linux/blkdev.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/netlink.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "evict.h"
+#include "netlink.h"
+#include "stats.h"
+#include "tier.h"
+
+/* What this module knows: no ro_compat and no incompat feature. */
+#define KNOWN_RO_COMPAT	0U
+#define KNOWN_INCOMPAT	0U
+
+static struct bc_tier __rcu *live_tier;
+static DEFINE_MUTEX(tier_mutex);	/* attach against detach */
+
+/* The holder the block layer reports when somebody else wants the device. */
+static char tier_holder[] = "blobcache";
+
+struct bc_tier *bc_tier_get(void)
+{
+	struct bc_tier *tier;
+
+	rcu_read_lock();
+	tier = rcu_dereference(live_tier);
+	if (tier && !percpu_ref_tryget_live(&tier->ref))
+		tier = NULL;
+	rcu_read_unlock();
+	return tier;
+}
+
+static void tier_idle(struct percpu_ref *ref)
+{
+	complete(&container_of(ref, struct bc_tier, ref)->idle);
+}
+
+bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes)
+{
+	struct bc_tier *tier = bc_tier_get();
+	u32 found;
+	bool has;
+
+	if (!tier)
+		return false;
+	has = !READ_ONCE(tier->failed) && bc_index_contains(&tier->index, key, chunk, &found) &&
+	      found == bytes;
+	bc_tier_put(tier);
+	return has;
+}
+
+void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place)
+{
+	spin_lock(&tier->lock);
+	bc_clean_erase(tier, place);
+	bc_frames_release(&tier->frames, place);
+	spin_unlock(&tier->lock);
+}
+
+u64 bc_tier_drop(const struct bc_key *key, u32 chunk)
+{
+	struct bc_tier *tier = bc_tier_get();
+	struct bc_place place;
+	u64 bytes = 0;
+
+	if (!tier)
+		return 0;
+	if (!bc_index_remove(&tier->index, key, chunk, &place)) {
+		bytes = (u64)place.count << BC_BLOCK_SHIFT;
+		bc_tier_free_place(tier, &place);
+	}
+	bc_tier_put(tier);
+	return bytes;
+}
+
+/* Entries looked at per hold of the tier's lock. */
+#define EVICT_BUDGET	4096
+
+int bc_tier_drop_all(const char *path)
+{
+	struct bc_tier *tier = bc_tier_get();
+	struct bc_place place;
+	u64 rounds;
+	int ret;
+
+	if (!tier)
+		return -ENOENT;
+	if (strcmp(tier->name, path)) {
+		bc_tier_put(tier);
+		return -ENOENT;
+	}
+	/* Each entry takes two visits, and others may come while we go round. */
+	rounds = 4ULL * (tier->index.entries / EVICT_BUDGET + 1) + 2ULL * tier->index.entries;
+	do {
+		spin_lock(&tier->lock);
+		ret = bc_evict_one(&tier->index, EVICT_BUDGET, &place);
+		if (!ret) {
+			bc_clean_erase(tier, &place);
+			bc_frames_release(&tier->frames, &place);
+		}
+		spin_unlock(&tier->lock);
+		cond_resched();
+	} while (ret != -ENOSPC && --rounds && !fatal_signal_pending(current));
+	bc_tier_put(tier);
+	return 0;
+}
+
+static int write_super(struct bc_tier *tier)
+{
+	struct bc_disk_super *disk = (void *)get_zeroed_page(GFP_KERNEL);
+	u64 copy;
+	int ret;
+
+	if (!disk)
+		return -ENOMEM;
+	tier->super.generation++;
+	copy = tier->super.generation & 1;
+	bc_super_encode(&tier->super, disk);
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE | REQ_PREFLUSH | REQ_FUA,
+			      copy << BC_UNIT_SHIFT, disk, BC_UNIT_SIZE);
+	free_page((unsigned long)disk);
+	return ret;
+}
+
+static int super_error(struct netlink_ext_ack *extack, const char *name, int ret,
+		       const char *why)
+{
+	pr_err("%s: not attached: %s\n", name, why);
+	if (ret == -ENODATA)
+		NL_SET_ERR_MSG(extack, "no blobcache tier on this device: format it first (cachectl device format)");
+	else if (ret == -EFBIG)
+		NL_SET_ERR_MSG(extack, "device is shorter than its tier: was it shrunk? Format it again");
+	else if (ret == -EPROTONOSUPPORT)
+		NL_SET_ERR_MSG(extack, "tier has a format version this module does not know: use a newer module");
+	else
+		NL_SET_ERR_MSG(extack, "both superblocks are damaged: see the kernel log; format the device again");
+	return ret;
+}
+
+static int check_features(const struct bc_super *super, struct netlink_ext_ack *extack)
+{
+	if (super->incompat & BC_INCOMPAT_DIRTY) {
+		NL_SET_ERR_MSG(extack, "tier holds data that is not in Blob yet, and this module cannot write back: use a newer module, do not format");
+		return -EOPNOTSUPP;
+	}
+	if (super->incompat & ~KNOWN_INCOMPAT || super->ro_compat & ~KNOWN_RO_COMPAT) {
+		NL_SET_ERR_MSG(extack, "tier uses features this module does not know: use a newer module");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int read_super(struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	u64 bytes = bdev_nr_bytes(tier->bdev.bdev);
+	const char *why = "unreadable";
+	struct bc_disk_super *copies;
+	int ret;
+
+	if (bytes < BC_DISK_SUPER_COPIES * BC_UNIT_SIZE)
+		return super_error(extack, tier->name, -ENODATA, "device too small");
+	copies = kzalloc(BC_DISK_SUPER_COPIES * BC_UNIT_SIZE, GFP_KERNEL);
+	if (!copies)
+		return -ENOMEM;
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, 0, copies,
+			      BC_DISK_SUPER_COPIES * BC_UNIT_SIZE);
+	if (ret) {
+		NL_SET_ERR_MSG(extack, "superblocks unreadable: I/O error, check the device");
+	} else {
+		ret = bc_super_choose(copies, bytes, &tier->super, &why);
+		if (ret < 0)
+			ret = super_error(extack, tier->name, ret, why);
+		else
+			ret = check_features(&tier->super, extack);
+	}
+	kfree(copies);
+	return ret;
+}
+
+static int open_device(struct bc_tier *tier, const char *path, struct netlink_ext_ack *extack)
+{
+	u32 sector;
+	int ret;
+
+	ret = bc_bdev_open(path, tier_holder, &tier->bdev);
+	if (ret == -EBUSY) {
+		NL_SET_ERR_MSG(extack, "device is in use: mounted, attached, or held by another driver");
+		return ret;
+	}
+	if (ret == -ENOTBLK) {
+		NL_SET_ERR_MSG(extack, "not a block device: use losetup to make a file one");
+		return ret;
+	}
+	if (ret) {
+		NL_SET_ERR_MSG(extack, "device cannot be opened for reading and writing");
+		return ret;
+	}
+	sector = bdev_logical_block_size(tier->bdev.bdev);
+	if (sector > BC_UNIT_SIZE) {
+		NL_SET_ERR_MSG(extack, "logical blocks above 4096 bytes are not supported");
+		bc_bdev_close(&tier->bdev);
+		return -EINVAL;
+	}
+	tier->sector_mask = sector - 1;
+	/* What others wrote through the device's page cache must be seen by our bios. */
+	sync_blockdev(tier->bdev.bdev);
+	invalidate_bdev(tier->bdev.bdev);
+	return 0;
+}
+
+static int init_memory(struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	const struct bc_layout *layout = &tier->super.layout;
+	int ret;
+
+	ret = bc_frames_init(&tier->frames, layout->frame_count);
+	if (!ret)
+		ret = bc_index_init(&tier->index, layout->frame_count * layout->index_ratio);
+	if (ret)
+		NL_SET_ERR_MSG(extack, "not enough memory for the index: use a smaller tier or a smaller --index-ratio");
+	return ret;
+}
+
+/* Everything but the device; also for what init left half done. */
+static void free_memory(struct bc_tier *tier)
+{
+	bc_clean_free(tier);
+	bc_index_free(&tier->index);
+	bc_frames_free(&tier->frames);
+}
+
+/* From here on sequences are new, and a crash leaves an unclean tier. */
+static int mark_attached(struct bc_tier *tier)
+{
+	tier->was_clean = tier->super.state & BC_SUPER_CLEAN;
+	tier->super.state &= ~BC_SUPER_CLEAN;
+	tier->super.attach_count++;
+	tier->super.seq_reserved = atomic64_read(&tier->seq) + BC_SEQ_STEP;
+	return write_super(tier);
+}
+
+static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack *extack)
+{
+	int ret;
+
+	ret = open_device(tier, path, extack);
+	if (ret)
+		return ret;
+	ret = read_super(tier, extack);
+	if (ret)
+		goto err_close;
+	ret = init_memory(tier, extack);
+	if (ret)
+		goto err_free;
+	ret = bc_clean_load(tier, extack);
+	if (ret)
+		goto err_free;
+	ret = mark_attached(tier);
+	if (ret) {
+		NL_SET_ERR_MSG(extack, "superblock cannot be written: is the device read-only or failing?");
+		goto err_free;
+	}
+	ret = percpu_ref_init(&tier->ref, tier_idle, 0, GFP_KERNEL);
+	if (ret)
+		goto err_free;
+	return 0;
+
+err_free:
+	free_memory(tier);
+err_close:
+	bc_bdev_close(&tier->bdev);
+	return ret;
+}
+
+int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
+{
+	struct bc_tier *tier;
+	int ret = -EBUSY;
+
+	mutex_lock(&tier_mutex);
+	if (rcu_access_pointer(live_tier)) {
+		NL_SET_ERR_MSG(extack, "a tier is attached already, and this version takes one per node: detach it first");
+		goto out;
+	}
+	ret = -ENOMEM;
+	tier = kvzalloc(sizeof(*tier), GFP_KERNEL);
+	if (!tier)
+		goto out;
+	strscpy(tier->name, path, sizeof(tier->name));
+	init_completion(&tier->idle);
+	spin_lock_init(&tier->lock);
+	ret = attach(tier, path, extack);
+	if (ret) {
+		kvfree(tier);
+		goto out;
+	}
+	/* An attached tier keeps the module; its owner is here by the open netlink call. */
+	__module_get(THIS_MODULE);
+	rcu_assign_pointer(live_tier, tier);
+	pr_info("%s: attached: %llu frames, %u chunks found, last detach was %s\n", tier->name,
+		tier->super.layout.frame_count, tier->index.used,
+		tier->was_clean ? "orderly" : "not orderly");
+out:
+	mutex_unlock(&tier_mutex);
+	if (!ret)
+		bc_netlink_announce_tier();
+	return ret;
+}
+
+/* Nobody finds the tier any more; wait for those who did. */
+static void unpublish(struct bc_tier *tier)
+{
+	RCU_INIT_POINTER(live_tier, NULL);
+	synchronize_rcu();
+	percpu_ref_kill(&tier->ref);
+	wait_for_completion(&tier->idle);
+	cancel_delayed_work_sync(&tier->table_work);
+}
+
+static int close_tables(struct bc_tier *tier)
+{
+	int ret = bc_clean_write(tier);
+
+	if (!ret)
+		ret = blkdev_issue_flush(tier->bdev.bdev);
+	if (ret)
+		return ret;
+	tier->super.state |= BC_SUPER_CLEAN;
+	return write_super(tier);
+}
+
+int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
+{
+	struct bc_tier *tier;
+	int ret = -ENOENT;
+
+	mutex_lock(&tier_mutex);
+	tier = rcu_dereference_protected(live_tier, lockdep_is_held(&tier_mutex));
+	if (!tier || strcmp(tier->name, path)) {
+		NL_SET_ERR_MSG(extack, "no such tier: see cachectl device list");
+		goto out;
+	}
+	unpublish(tier);
+	ret = close_tables(tier);
+	if (ret)
+		NL_SET_ERR_MSG(extack, "detached, but its tables could not be written: chunks stored last are lost");
+	pr_info("%s: detached\n", tier->name);
+	percpu_ref_exit(&tier->ref);
+	free_memory(tier);
+	bc_bdev_close(&tier->bdev);
+	kvfree(tier);
+	module_put(THIS_MODULE);
+out:
+	mutex_unlock(&tier_mutex);
+	return ret;
+}
+
+static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
+{
+	const struct bc_layout *layout = &tier->super.layout;
+
+	strscpy(info->name, tier->name, sizeof(info->name));
+	memcpy(info->uuid, tier->super.uuid, BC_UUID_SIZE);
+	strscpy(info->label, tier->super.label, sizeof(info->label));
+	info->state = tier->failed ? BC_TIER_FAILED : BC_TIER_LIVE;
+	info->device_bytes = layout->device_bytes;
+	info->table_bytes = layout->frames_offset;
+	info->frame_bytes = layout->frame_count << BC_CHUNK_SHIFT;
+	spin_lock(&tier->lock);
+	info->free_bytes = tier->frames.free_blocks << BC_BLOCK_SHIFT;
+	spin_unlock(&tier->lock);
+	info->used_bytes = info->frame_bytes - info->free_bytes;
+	info->pinned_bytes = (u64)atomic64_read(&tier->pinned_blocks) << BC_BLOCK_SHIFT;
+	info->chunks = READ_ONCE(tier->index.used);
+	info->chunks_max = tier->index.entries;
+	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +
+		       (layout->clean_units << BC_UNIT_SHIFT) + layout->clean_units / 8;
+	info->was_clean = tier->was_clean;
+}
+
+bool bc_tier_info(struct bc_tier_info *info)
+{
+	struct bc_tier *tier = bc_tier_get();
+
+	if (!tier)
+		return false;
+	memset(info, 0, sizeof(*info));
+	fill_info(tier, info);
+	bc_tier_put(tier);
+	return true;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A tier: one block device with chunks on it. One tier per node in this
+ * version; the pointer is under RCU and each use holds a percpu reference, so
+ * that detach waits for reads and writes in flight and for nothing else.
+ *
+ * tier->lock covers free space, the clock hand, the image of the clean table
+ * and which of its units are to be written. Process context only. Inside it
+ * come the index's stripe locks.
+ */
+#ifndef BC_TIER_H
+#define BC_TIER_H
+
+#include <linux/bio.h>
+#include <linux/completion.h>
+#include <linux/percpu-refcount.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "blobcache_netlink.h"
+#include "engine.h"
+#include "frame.h"
+#include "index.h"
+#include "record.h"
+
+struct netlink_ext_ack;
+
+#define BC_TIER_NAME_MAX	255
+
+struct bc_tier {
+	struct bc_bdev bdev;
+	char name[BC_TIER_NAME_MAX + 1];
+	struct bc_super super;
+	u32 sector_mask;		/* logical block size - 1 */
+	bool was_clean;
+	bool failed;			/* serves no more: too many I/O errors in a row */
+	atomic_t errors;		/* I/O errors since the last success */
+	struct percpu_ref ref;
+	struct completion idle;		/* last reference gone */
+	struct bc_index index;
+	spinlock_t lock;
+	struct bc_frames frames;
+	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
+	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
+	u64 units_dirty;			/* their number */
+	struct mutex table_mutex;		/* one writer of the table at a time */
+	struct delayed_work table_work;
+	atomic64_t seq;
+	atomic64_t pinned_blocks;
+};
+
+/* What is told of a tier. */
+struct bc_tier_info {
+	char name[BC_TIER_NAME_MAX + 1];
+	u8 uuid[BC_UUID_SIZE];
+	char label[65];
+	enum bc_tier_state state;
+	u64 device_bytes, table_bytes, frame_bytes, used_bytes, free_bytes, pinned_bytes;
+	u64 chunks, chunks_max, memory;
+	bool was_clean;
+};
+
+/* The live tier with a reference, or NULL. Any context. */
+struct bc_tier *bc_tier_get(void);
+
+static inline void bc_tier_put(struct bc_tier *tier)
+{
+	percpu_ref_put(&tier->ref);
+}
+
+/**
+ * bc_tier_attach - open a formatted device and serve from it
+ * @path: of the block device, in the caller's mount namespace
+ * @extack: says what is wrong
+ *
+ * Process context; reads the tables, which takes a while. Return: 0 or errno.
+ */
+int bc_tier_attach(const char *path, struct netlink_ext_ack *extack);
+
+/* Stop serving from it, write its tables, let it go. @path: as given to attach. */
+int bc_tier_detach(const char *path, struct netlink_ext_ack *extack);
+
+/* Return: false if there is none. */
+bool bc_tier_info(struct bc_tier_info *info);
+
+/* Is the chunk there, with just so many bytes? No side effects. */
+bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes);
+
+/**
+ * bc_tier_read - answer a read from the tier
+ * @io: the read; its object is bound to a version of the store
+ *
+ * Return: false if the chunk is not there, or not with the bytes the version
+ * has: the caller goes on with a fill. On
+ * true io->done() is called later (or was); if the device fails or a checksum
+ * is wrong, the read goes on as a miss by itself.
+ */
+bool bc_tier_read(struct bc_io *io);
+
+/**
+ * bc_tier_store - keep a whole chunk, if there is a tier and room can be made
+ * @key: version
+ * @chunk: number of the chunk
+ * @pages: its bytes; the last page is zero behind them
+ * @bytes: 1..BC_CHUNK_SIZE
+ *
+ * Process context, waits for the device.
+ */
+void bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes);
+
+/* Drop a chunk. Return: bytes freed, 0 if not there or being read or pinned. */
+u64 bc_tier_drop(const struct bc_key *key, u32 chunk);
+
+/* Drop everything that can be dropped. Return: 0, or -ENOENT if that tier is not attached. */
+int bc_tier_drop_all(const char *path);
+
+/* Give blocks back and erase their descriptors. Process context. */
+void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place);
+
+/* Device offset of a place, in sectors. */
+static inline sector_t bc_tier_sector(const struct bc_tier *tier, u32 frame, u32 slot, u32 offset)
+{
+	u64 byte = tier->super.layout.frames_offset + ((u64)frame << BC_CHUNK_SHIFT) +
+		   ((u64)slot << BC_BLOCK_SHIFT) + offset;
+
+	return byte >> SECTOR_SHIFT;
+}
+
+/* clean.c: the clean table. */
+
+/* Read the table and rebuild index and free space from it. */
+int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack);
+void bc_clean_free(struct bc_tier *tier);
+
+/* The image's descriptors of a place. tier->lock held, or the place's entry pinned. */
+struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot);
+
+/* Put descriptors of a chunk into the image, or erase them. tier->lock held. */
+void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
+		  u32 chunk, u32 bytes, const u32 crc[BC_CHUNK_BLOCKS], u64 seq);
+void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place);
+
+/* Write what changed. Return: 0 or errno. May sleep. */
+int bc_clean_write(struct bc_tier *tier);
+
+/* An I/O of this tier ended. Enough failures in a row, and it serves no more. Any context. */
+void bc_tier_io_result(struct bc_tier *tier, int error);
+
+/* tier_io.c */
+extern struct workqueue_struct *bc_table_wq;
+int bc_tier_io_init(void);
+void bc_tier_io_exit(void);
+
+/**
+ * bc_tier_meta_io - read or write metadata and wait
+ * @op: REQ_OP_READ or REQ_OP_WRITE, with flags
+ * @offset: on the device, multiple of BC_UNIT_SIZE
+ * @buffer: kmalloc or vmalloc memory, page aligned
+ * @length: multiple of BC_UNIT_SIZE
+ */
+int bc_tier_meta_io(struct block_device *bdev, blk_opf_t op, u64 offset, void *buffer,
+		    size_t length);
+
+#endif /* BC_TIER_H */
