@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# make                 module for KDIR, daemon, CLI (all below build/)
+# make deps            install the Debian packages all this needs (as root)
+# make demo            the product on a real Blob mount, in a virtual machine
+# make test            unit tests, lint, kernel matrix, VM tests; test-full: all tests on all kernels
+# make unit [T=name]   unit tests only
+# make vm K=6.1|6.12|7 [T=name]   VM tests on one kernel, or one of them
+# make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
+# make bench B=name    a benchmark in a VM: build/bench/NAME.json
+# make install         module, daemon and CLI; DESTDIR and PREFIX are heeded
+# make clean
+
+VERSION := 0.1.0
+KVERSION ?= $(shell uname -r)
+KDIR ?= /lib/modules/$(KVERSION)/build
+K ?= 6.12
+PREFIX ?= /usr/local
+
+CC ?= gcc
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+warnings := -Wall -Wextra -Werror
+defines := -D_GNU_SOURCE -DBLOBCACHE_VERSION='"$(VERSION)"'
+pkgs := libcurl libcrypto jansson libnl-3.0 libnl-genl-3.0 expat smartcols libsystemd mount blkid
+pkgflags := $(shell $(PKG_CONFIG) --cflags $(pkgs) 2>/dev/null)
+flags = -std=gnu11 $(CFLAGS) $(warnings) $(defines) -Iuapi -Idaemon -Itools/cachectl $(pkgflags) -MMD -MP
+libs = $(shell $(PKG_CONFIG) --libs $(1)) -pthread
+
+# The record codec is the module's: one definition of the format, compiled for
+# userspace too.
+daemon_src := $(sort $(wildcard daemon/*.c daemon/*/*.c))
+cachectl_src := $(sort $(wildcard tools/cachectl/*.c))
+cachectl_src += $(if $(cachectl_src),$(wildcard kmod/record.c))
+helpers_src := $(sort $(wildcard tests/vm/helpers/*.c))
+
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1) $@")
+
+obj = $(patsubst %.c,build/obj/%.o,$(1))
+
+all: user module
+user: daemon cli
+daemon: $(if $(daemon_src),build/blobcached)
+cli: $(if $(cachectl_src),build/cachectl)
+
+build/blobcached: $(call obj,$(daemon_src))
+	$(call say,LD  )
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call libs,libcurl libcrypto jansson libnl-3.0 libnl-genl-3.0 expat libsystemd)
+
+build/cachectl: $(call obj,$(cachectl_src))
+	$(call say,LD  )
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call libs,libcrypto jansson libnl-3.0 libnl-genl-3.0 smartcols mount blkid)
+
+build/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC  )
+	$(Q)$(CC) $(flags) -c -o $@ $<
+
+build/obj/kmod/%.o build/obj/tools/%.o: flags += -Ikmod
+
+# Programs that VM tests run inside the guest.
+helpers: $(patsubst tests/vm/helpers/%.c,build/helpers/%,$(helpers_src))
+build/helpers/%: tests/vm/helpers/%.c
+	@mkdir -p $(@D)
+	$(call say,CC  )
+	$(Q)$(CC) $(flags) -o $@ $< -pthread
+
+module:
+	tools/build-module $(KDIR) build/module
+
+# --- tests
+
+# A unit test names its further sources and libraries in its first lines:
+#   /* sources: kmod/index.c kmod/record.c */
+#   /* libs: jansson */
+unit_c := $(sort $(wildcard tests/unit/test_*.c))
+unit_py := $(sort $(wildcard tests/unit/test_*.py tests/unit/test_*.t))
+unit_bin := $(patsubst tests/unit/%.c,build/unit/%,$(unit_c))
+unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store tools/cachectl tests/unit) tests/unit/shim/*/*.h)
+named = $(shell sed -nE '1,10s|^/\* $(2): (.*) \*/|\1|p' tests/unit/$(1).c)
+
+.SECONDEXPANSION:
+build/unit/%: tests/unit/%.c $$(call named,$$*,sources) $(unit_h) | build/unit
+	$(call say,TEST)
+	$(Q)$(CC) -std=gnu11 -O1 -g $(warnings) $(defines) -Itests/unit/shim -Iuapi -Ikmod -Idaemon -Itools/cachectl $(pkgflags) \
+		-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		-o $@ $(filter %.c,$^) $(call libs,cmocka $(call named,$*,libs))
+
+build/unit build/bench:
+	@mkdir -p $@
+
+unit_all := $(if $(T),$(filter %/$(T) %/test_$(T) %/$(T).py %/test_$(T).py %/$(T).t %/test_$(T).t,$(unit_bin) $(unit_py)),$(unit_bin) $(unit_py))
+unit-build: $(unit_bin)
+unit: $(filter build/%,$(unit_all))
+	@$(if $(unit_all),prove -j$$(nproc) --exec tests/lib/run-unit $(unit_all),echo no unit tests)
+
+vm: user helpers
+	tests/lib/build-module $(K)
+	tests/vm/run -k $(K) $(if $(T),$(T),$(sort $(wildcard tests/vm/*.t)))
+
+test:
+	tests/run
+
+test-full:
+	tests/run --full
+
+lint:
+	tests/lib/lint
+
+demo:
+	tools/demo
+
+deps:
+	tools/deps
+
+B ?= hit
+bench: user helpers | build/bench
+	tests/lib/build-module $(K)
+	tests/vm/run -k $(K) tests/bench/$(B).t
+	cp build/vm/$(K)/$(B)/out/$(B).json build/bench/$(B).json
+
+# --- installation
+
+install: all
+	install -D -m 755 build/blobcached $(DESTDIR)$(PREFIX)/sbin/blobcached
+	install -D -m 755 build/cachectl $(DESTDIR)$(PREFIX)/bin/cachectl
+	install -D -m 644 build/module/blobcache.ko $(DESTDIR)/lib/modules/$(KVERSION)/updates/blobcache.ko
+	$(if $(DESTDIR),,depmod -a $(KVERSION))
+	for f in $(wildcard tools/systemd/*); do \
+		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/} || exit; done
+
+# The sources, where `dkms add blobcache/$(VERSION)` looks for them.
+install-dkms:
+	for f in $$(find Kbuild kmod uapi dkms.conf tools/build-module LICENSE -type f); do \
+		install -D -m $$(stat -c %a $$f) $$f $(DESTDIR)/usr/src/blobcache-$(VERSION)/$$f || exit; done
+
+clean:
+	rm -rf build
+
+.PHONY: all user daemon cli helpers module unit unit-build vm test test-full lint demo deps bench install install-dkms clean
+.DELETE_ON_ERROR:
+
+-include $(patsubst %.o,%.d,$(call obj,$(daemon_src) $(cachectl_src)))

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BC_RESOLVE_H
+#define BC_RESOLVE_H
+
+#include "pool.h"
+
+struct bc_job *bc_resolve_create(struct bc_pool *pool, struct bc_request *request,
+				 struct bc_store *store);
+
+#endif /* BC_RESOLVE_H */

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cachectl pin: what must not be evicted. */
+#include <stdio.h>
+
+#include "cachectl.h"
+#include "filecmd.h"
+#include "format.h"
+#include "netlink.h"
+#include "output.h"
+
+static int run_add(const struct command *cmd, int argc, char **argv)
+{
+	return filecmd_run(cmd, argc, argv, BC_CMD_PIN_ADD, "pinned");
+}
+
+static int run_remove(const struct command *cmd, int argc, char **argv)
+{
+	return filecmd_run(cmd, argc, argv, BC_CMD_PIN_REMOVE, "unpinned");
+}
+
+static void text_path(char *buf, size_t size, const json_t *row)
+{
+	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
+}
+
+static void text_size(char *buf, size_t size, const json_t *row)
+{
+	char text[FMT_SIZE];
+
+	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
+}
+
+static void text_resident(char *buf, size_t size, const json_t *row)
+{
+	char text[FMT_SIZE];
+
+	snprintf(buf, size, "%s", fmt_percent(text, out_num(row, "resident_bytes"),
+					      out_num(row, "size")));
+}
+
+static const struct out_column columns[] = {
+	{ "OBJECT", false, false, text_path, NULL },
+	{ "SIZE", true, false, text_size, NULL },
+	{ "RESIDENT", true, false, text_resident, NULL },
+	{ 0 }
+};
+
+static int show_list(json_t *pins)
+{
+	json_t *answer;
+	int rc = CTL_OK;
+
+	if (ctl.json) {
+		answer = filecmd_schema();
+		json_object_set_new(answer, "pins", pins);
+		return out_json(stdout, answer, 0);
+	}
+	if (json_array_size(pins))
+		rc = out_table(stdout, columns, pins);
+	else
+		printf("nothing is pinned\n");
+	json_decref(pins);
+	return rc;
+}
+
+static int run_list(const struct command *cmd, int argc, char **argv)
+{
+	struct bcnl *nl;
+	json_t *pins;
+	int rc;
+
+	while (ctl_getopt(cmd, argc, argv) != -1)
+		;
+	if (optind != argc)
+		return ctl_usage("%s: takes no arguments", ctl.path);
+	rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	if (bcnl_dump(nl, BC_CMD_PIN_GET, BC_A_PIN, &pins))
+		rc = bcnl_failed(nl, "");
+	else
+		rc = show_list(pins);
+	bcnl_close(nl);
+	return rc;
+}
+
+static const struct command pin_add = {
+	.name = "add",
+	.summary = "keep files on the tier, whatever else comes",
+	.usage = "[-r] PATH ...",
+	.options = filecmd_options,
+	.run = run_add,
+	.arg = CTL_ARG_PATH,
+	.help =
+"\n"
+"A pin holds the version that is current now; what is not yet cached of it is kept as\n"
+"it arrives ('prefetch' fetches it).\n"
+"\n"
+"Options\n"
+"  -r, --recursive  all files below directories\n"
+"\n"
+"Example\n"
+"  cachectl pin add -r /mnt/weights/llama && cachectl prefetch -r --wait /mnt/weights/llama\n",
+};
+
+static const struct command pin_remove = {
+	.name = "remove",
+	.summary = "let files be evicted again",
+	.usage = "[-r] PATH ...",
+	.options = filecmd_options,
+	.run = run_remove,
+	.arg = CTL_ARG_PATH,
+	.help =
+"\n"
+"Options\n"
+"  -r, --recursive  all files below directories\n"
+"\n"
+"Example\n"
+"  cachectl pin remove -r /mnt/weights/llama\n",
+};
+
+static const struct command pin_list = {
+	.name = "list",
+	.summary = "what is pinned and how much of it is here",
+	.usage = "",
+	.run = run_list,
+	.help =
+"\n"
+"Example\n"
+"  cachectl pin list --json | jq '[.pins[].resident_bytes] | add'\n",
+};
+
+static const struct command *const pin_sub[] = { &pin_add, &pin_remove, &pin_list, NULL };
+
+const struct command cmd_pin = {
+	.name = "pin",
+	.summary = "keep files on the tier: add, remove, list",
+	.usage = "COMMAND ...",
+	.sub = pin_sub,
+	.help =
+"\n"
+"Example\n"
+"  cachectl pin add -r /mnt/weights/llama\n",
+};
