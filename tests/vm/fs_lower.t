@@ -1,0 +1,178 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: the filesystem without daemon and tier. Mount options and their
+# errors; every byte and name as the lower has it; changes of the lower after
+# ttl; one open file keeps one version; mounting over the lower itself; nothing
+# is left after umount and rmmod.
+#
+# vm: mem=1G timeout=240
+
+. /payload/tests/vm/lib.sh
+
+load_module
+mkdir -p /mnt/lower /mnt/a /mnt/b
+mount -t tmpfs -o size=300m none /mnt/lower
+
+python3 - <<'END'
+import os
+os.makedirs('/mnt/lower/dir/sub')
+sizes = [0, 1, 4095, 4096, 4097, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 * (1 << 20) + 123, 33 << 20]
+for n, size in enumerate(sizes):
+    d = ['/mnt/lower', '/mnt/lower/dir', '/mnt/lower/dir/sub'][n % 3]
+    with open(f'{d}/file{n}', 'wb') as f:
+        f.write(os.urandom(size))
+os.symlink('dir/file1', '/mnt/lower/link')
+os.makedirs('/mnt/lower/many')
+for n in range(3000):
+    open(f'/mnt/lower/many/{n:06d}-{"x" * (n % 50)}', 'w').close()
+END
+
+V=volume=file:///nowhere
+fails() {
+	local want=$1 text=$2
+	shift 2
+	run_fails "$text" mount -t blobcache "$@"
+	like "$OUTPUT$(dmesg | tail -n 3)" "$want" "... and it says why"
+}
+fails "volume= is missing" "no volume" /mnt/lower /mnt/a -o ro
+fails "not built yet" "read-write" /mnt/lower /mnt/a -o "$V"
+fails "not built yet" "lower: volume" /mnt/lower /mnt/a -o ro,volume=lower:x
+fails "not of the form" "volume without a scheme" /mnt/lower /mnt/a -o ro,volume=abc
+fails "not a duration" "bad ttl" /mnt/lower /mnt/a -o "ro,$V,ttl=3x"
+fails "between" "deadline too long" /mnt/lower /mnt/a -o "ro,$V,deadline=100s"
+fails "not a path" "bad prefix" /mnt/lower /mnt/a -o "ro,$V,prefix=a/../b"
+fails "cannot open" "no lower" /nowhere /mnt/a -o "ro,$V"
+fails "not a directory" "lower is a file" /mnt/lower/file0 /mnt/a -o "ro,$V"
+
+run_ok "mount" mount -t blobcache /mnt/lower /mnt/a -o "ro,$V,ttl=500ms,prefix=/p/q/,stale=2h,deadline=10s"
+like "$(grep ' /mnt/a ' /proc/mounts)" \
+	"blobcache ro,.*$V,prefix=p/q,consistency=close-to-open,on_daemon_loss=lower,ttl=500ms,stale=7200s,deadline=10s,lower_exact=0" \
+	"options are shown"
+is "$(stat -f -c %t /mnt/a)" 62636163 "f_type"
+fails "on a blobcache mount" "blobcache on blobcache" /mnt/a /mnt/b -o "ro,$V"
+fails "read-only" "remount read-write" /mnt/a -o remount,rw
+run_ok "remount of nothing" mount -o remount,ro /mnt/a
+run_fails "create" touch /mnt/a/new
+run_fails "no such file" cat /mnt/a/none
+
+cat > /tmp/same.py <<'END'
+import hashlib, mmap, os, socket, sys
+how, a, b = sys.argv[1:]
+
+def walk(top):
+    out = []
+    for d, dirs, files in os.walk(top):
+        dirs.sort()
+        for n in sorted(dirs + files):
+            p = os.path.join(d, n)
+            s = os.lstat(p)
+            out.append((p[len(top):], s.st_mode, s.st_uid, s.st_gid, s.st_ino, s.st_mtime_ns,
+                        s.st_size if not os.path.isdir(p) else 0))
+    return out
+
+def digest(p, how):
+    h = hashlib.sha256()
+    with open(p, 'rb') as f:
+        size = os.fstat(f.fileno()).st_size
+        if how == 'read':
+            while chunk := f.read(300000):
+                h.update(chunk)
+        elif how == 'direct':
+            f.close()
+            fd = os.open(p, os.O_RDONLY | os.O_DIRECT)
+            buf = mmap.mmap(-1, 1 << 20)
+            while n := os.readv(fd, [buf]):
+                h.update(buf[:n])
+            os.close(fd)
+        elif how == 'mmap':
+            if size:
+                with mmap.mmap(f.fileno(), size, prot=mmap.PROT_READ) as m:
+                    h.update(m)
+        elif how == 'sendfile':
+            r, w = os.pipe()
+            left = 0
+            while n := os.sendfile(w, f.fileno(), None, 65536):
+                while n:
+                    chunk = os.read(r, n)
+                    h.update(chunk)
+                    n -= len(chunk)
+            os.close(r); os.close(w)
+        elif how == 'pread':
+            for off in range((size // 100000) * 100000, -1, -100000):
+                h.update(os.pread(f.fileno(), 100000, off))
+    return h.hexdigest()
+
+wa, wb = walk(a), walk(b)
+if wa != wb:
+    for x, y in zip(wa, wb):
+        if x != y:
+            print('differ:', x, y)
+            break
+    sys.exit(1)
+bad = 0
+for name, mode, *_ in wa:
+    if mode & 0o170000 == 0o100000 and not name.startswith('/many'):
+        if digest(a + name, how) != digest(b + name, how):
+            print('differ:', name)
+            bad = 1
+sys.exit(bad)
+END
+for how in read direct mmap sendfile pread; do
+	echo 3 > /proc/sys/vm/drop_caches
+	diag "uptime $(cut -d' ' -f1 /proc/uptime)"
+	run_ok "all as in the lower, by $how, cold" python3 /tmp/same.py $how /mnt/lower /mnt/a
+	run_ok "all as in the lower, by $how, warm" python3 /tmp/same.py $how /mnt/lower /mnt/a
+done
+is "$(readlink /mnt/a/link)" dir/file1 "symbolic link"
+cmp /mnt/a/link /mnt/lower/dir/file1
+ok $? "through the symbolic link"
+
+echo one > /mnt/lower/change
+is "$(cat /mnt/a/change)" one "new file"
+exec 5< /mnt/a/change 6< /mnt/a/change
+read -r line <&5
+is "$line" one "open file"
+echo twotwo > /mnt/lower/change
+is "$(stat -c %s /mnt/a/change)" 4 "attributes are kept for ttl"
+pause 0.7
+is "$(stat -c %s /mnt/a/change)" 7 "and no longer"
+is "$(cat /mnt/a/change)" twotwo "a new open reads the new version"
+is "$(cat <&6)" one "an open file keeps its version"
+exec 5<&- 6<&-
+echo three3 > /mnt/lower/change.new
+mv /mnt/lower/change.new /mnt/lower/change
+pause 0.7
+is "$(cat /mnt/a/change)" three3 "replaced file"
+rm /mnt/lower/change
+pause 0.7
+run_fails "removed file" cat /mnt/a/change
+
+python3 - <<'END'
+import os, threading
+want = open('/mnt/lower/file9', 'rb').read()
+bad = []
+def run():
+    with open('/mnt/a/file9', 'rb') as f:
+        if f.read() != want:
+            bad.append(1)
+os.system('echo 3 > /proc/sys/vm/drop_caches')
+ts = [threading.Thread(target=run) for _ in range(8)]
+for t in ts: t.start()
+for t in ts: t.join()
+raise SystemExit(len(bad))
+END
+ok $? "eight readers at once"
+
+run_ok "mount over the lower itself" mount -t blobcache /mnt/lower /mnt/lower -o "ro,$V"
+is "$(stat -f -c %t /mnt/lower)" 62636163 "it is ours that is seen"
+run_ok "and it is read" cmp /mnt/lower/file9 /mnt/a/file9
+run_ok "umount" umount /mnt/lower
+exec 5< /mnt/a/file9
+run_fails "umount while a file is open" umount /mnt/a
+run_fails "unload while mounted" rmmod blobcache
+exec 5<&-
+run_ok "umount the other" umount /mnt/a
+run_ok "umount the lower" umount /mnt/lower
+run_ok "module unloads" unload_module
+done_testing

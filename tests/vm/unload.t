@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: the module cannot be unloaded while somebody uses it (daemon, tier,
+# mount, an open file), and when it goes it leaves nothing: 50 rounds of load,
+# attach, mount, read, umount, detach, unload leave no slab cache and no memory.
+#
+# vm: disk=data:64M timeout=240
+
+. /payload/tests/vm/lib.sh
+
+LOWER=/run/test/lower
+T=/mnt/data
+D=$(disk data)
+
+mkdir -p $LOWER/dir "${BC_CONF%/*}"
+head -c 3000000 /dev/urandom >$LOWER/big
+head -c 70000 /dev/urandom >$LOWER/dir/middle
+echo small >$LOWER/dir/small
+cat $LOWER/big $LOWER/dir/middle $LOWER/dir/small >/run/test/all
+echo '{ "allow_file": true, "volumes": [ { "source": "file://'$LOWER'" } ] }' >"$BC_CONF"
+chmod 600 "$BC_CONF"
+
+# start: in the background once it serves
+start() { blobcached -c "$BC_CONF" 2>>/run/test/blobcached.log; }
+
+# The daemon, without starting a process
+find_daemon() {
+	local p comm
+	for p in /proc/[0-9]*; do
+		if read -r comm <"$p/comm" && [ "$comm" = blobcached ]; then
+			BC_PID=${p#/proc/}
+			return
+		fi
+	done 2>/dev/null
+	return 1
+}
+
+stop() {
+	find_daemon && kill "$BC_PID" && wait_for '[ ! -e /proc/$BC_PID/fd/0 ]' 10
+}
+
+mounted() { mount -t blobcache $LOWER $T -o "ro,volume=file://$LOWER"; }
+
+refused() {
+	run_fails "cannot be unloaded $1" rmmod blobcache || return
+	like "$OUTPUT" "in use" "and says why"
+}
+
+# --- who holds the module
+
+run_ok "module loads" load_module || done_testing
+run_ok "a tier can be made" cachectl device format "$D"
+run_ok "and attached" cachectl device attach "$D"
+refused "while a tier is attached"
+run_ok "detached" cachectl device detach "$D"
+run_ok "the daemon comes" start
+refused "while the daemon runs"
+mkdir -p $T
+run_ok "mounted" mounted
+stop
+refused "while mounted"
+exec 5<$T/dir/small
+run_ok "unmounted, lazily" umount -l $T
+refused "while a file is open"
+exec 5<&-
+wait_for 'rmmod blobcache 2>/dev/null' 10
+ok $? "can be unloaded when all that has ended"
+[ ! -d /sys/module/blobcache ]
+ok $? "it is gone"
+
+# --- what it leaves
+
+# As few processes as will do.
+round() {
+	insmod /payload/blobcache.ko && cachectl device attach "$D" >/dev/null && start && mounted &&
+		cat $T/big $T/dir/middle $T/dir/small | cmp - /run/test/all &&
+		[ "$(echo $T/* $T/*/*)" = "$T/big $T/dir $T/dir/middle $T/dir/small" ] &&
+		umount $T && stop && cachectl device detach "$D" >/dev/null && rmmod blobcache
+}
+
+# memory: kB that cannot be had, the least of some looks: freeing takes its time
+memory() {
+	local i name kb used least=999999999
+	for i in 1 2 3 4 5; do
+		sync
+		echo 3 >/proc/sys/vm/drop_caches
+		echo 1 >/proc/sys/vm/compact_memory	# gives back the processors' own lists
+		pause 0.2
+		while read -r name kb _; do
+			case $name in
+			MemTotal:) used=$kb ;;
+			# What the test itself keeps in files and processes is not ours.
+			MemFree: | Cached: | Buffers: | AnonPages: | PageTables: | SReclaimable:) used=$((used - kb)) ;;
+			esac
+		done </proc/meminfo
+		[ "$used" -ge "$least" ] || least=$used
+	done
+	echo "$least"
+}
+
+# counts: what else may grow
+counts() {
+	local slab
+	slab=$(awk '/^(SUnreclaim|VmallocUsed|Percpu|KernelStack):/ { printf "%s%d ", $1, $2 }' /proc/meminfo)
+	echo "$slab threads:$(cat /proc/loadavg | sed 's/.*\/\([0-9]*\) .*/\1/')"
+}
+
+good=0
+for ((i = 1; i <= 50; i++)); do
+	round && good=$((good + 1)) || { diag "round $i failed"; diag_file /run/test/blobcached.log; break; }
+	if [ $i = 10 ]; then
+		ten=$(memory)
+		diag "after 10: used:$ten $(counts)"
+	fi
+done
+is $good 50 "50 rounds of load, attach, mount, read, umount, detach, unload"
+fifty=$(memory)
+diag "after 50: used:$fifty $(counts)"
+num_le $((fifty - ${ten:-0})) 1024 "40 rounds left no memory behind (kB)"
+is "$(grep -cE '^(bc_|blobcache)' /proc/slabinfo)" 0 "no slab cache is left"
+is "$(ls -d /dev/blobcache* /sys/class/misc/blobcache* /sys/kernel/slab/*bc_* 2>/dev/null)" "" \
+	"no device node is left"
+is "$(grep -c 'blobcache' /proc/filesystems /proc/vmallocinfo | tr '\n' ' ')" \
+	"/proc/filesystems:0 /proc/vmallocinfo:0 " "no filesystem type, no mapping is left"
+run_ok "the disk is free" python3 -c "import os; os.open('$D', os.O_RDWR | os.O_EXCL)"
+done_testing
