@@ -95,29 +95,13 @@ bool bc_resident(struct bc_object *object, u64 pos)
 
 u64 bc_residency(struct bc_object *object, u64 *pending)
 {
-	struct bc_tier *tier;
-	u64 bytes = 0, chunk;
-
 	if (pending)
 		*pending = 0;
 	if (bc_object_bound(object) != BC_BOUND_STORE)
 		return 0;
 	if (pending)
 		*pending = bc_fills_pending_bytes(&object->key);
-	tier = bc_tier_get();
-	if (!tier)
-		return 0;
-	for (chunk = 0; chunk << BC_CHUNK_SHIFT < object->version.size; chunk++) {
-		u32 found;
-
-		if (bc_index_contains(&tier->index, &object->key, chunk, &found))
-			bytes += found;
-		cond_resched();
-		if (fatal_signal_pending(current))
-			break;
-	}
-	bc_tier_put(tier);
-	return bytes;
+	return bc_tier_resident(&object->key, object->version.size);
 }
 
 u64 bc_evict(struct bc_object *object)

@@ -226,6 +226,22 @@ u64 bc_residency(struct bc_object *object, u64 *pending);
 int bc_resolve(struct bc_client *client, const char *path, u32 timeout_ms,
 	       struct bc_version *version);
 
+/**
+ * bc_pin - keep a version on the tier, or let it go again
+ * @object: object; one that is unbound is bound first, see bc_object_bind()
+ * @on: true: what is there of this version now stays, and what comes later; false: no version of
+ *	this path stays any more, one that @object superseded included
+ *
+ * Pins are in memory only. Killable.
+ * Return: 0; -ENODEV no tier is attached; -ENOSPC too much of the tier would be pinned; -EDQUOT too
+ * many pins; -EOPNOTSUPP the object is read past the cache; -ENOENT not pinned; -ENOMEM, -EINTR, or
+ * as bc_object_bind().
+ */
+int bc_pin(struct bc_object *object, bool on);
+
+/* Is this version pinned? */
+bool bc_pinned(const struct bc_object *object);
+
 /* Drop all clean chunks of the object that nobody reads and no pin holds. Return: bytes dropped. */
 u64 bc_evict(struct bc_object *object);
 

@@ -18,7 +18,7 @@ struct entry {
 };
 
 struct bucket {
-	spinlock_t lock;
+	spinlock_t lock;	/* for the list and its entries */
 	struct entry *first;
 };
 
@@ -26,6 +26,7 @@ static struct {
 	struct bucket *buckets;
 	u32 mask;
 	u32 max;
+	atomic_t changes;
 	atomic_t count;
 	atomic_t hand;
 } table;
@@ -114,6 +115,12 @@ static void evict(void)
 	}
 }
 
+/* Counts what a tier has not seen yet. */
+static void changed(void)
+{
+	atomic_add_return(1, &table.changes);
+}
+
 static int insert(const struct bc_identity *identity, bool replace)
 {
 	struct bucket *bucket = bucket_of(&identity->path);
@@ -152,6 +159,7 @@ static int insert(const struct bc_identity *identity, bool replace)
  */
 int bc_identity_store(const struct bc_identity *identity)
 {
+	changed();
 	return insert(identity, true);
 }
 
@@ -185,7 +193,14 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
 	if (entry) {
 		kvfree(entry);
 		atomic_dec_return(&table.count);
+		changed();
 	}
+}
+
+/* A number that differs from an earlier one if something was stored or forgotten since. */
+u32 bc_identity_changes(void)
+{
+	return atomic_read(&table.changes);
 }
 
 /* How many identities there are. */

@@ -13,7 +13,7 @@
 #include "pure.h"
 
 /* The version was resolved while the lower still showed an older one. */
-#define BC_IDENTITY_LOWER_BEHIND	(1U << 0)
+#define BC_IDENTITY_LOWER_BEHIND	0x1U
 #define BC_IDENTITY_FLAGS		BC_IDENTITY_LOWER_BEHIND
 
 /* What the lower said of a file or directory. */
@@ -63,6 +63,7 @@ bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 int bc_identity_store(const struct bc_identity *identity);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 u32 bc_identity_count(void);
+u32 bc_identity_changes(void);
 
 /* The lower's bytes are another file, or another state of it. */
 static inline bool bc_lower_attr_moved(const struct bc_lower_attr *a,

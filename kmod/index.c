@@ -115,6 +115,8 @@ static void unhash(struct bc_index *index, u32 *link)
 
 	*link = entry->next;
 	entry->next = BC_INDEX_NONE;
+	if (entry->flags & BC_ENTRY_PINNED)
+		atomic_add_return(-entry->count, &index->pinned_blocks);
 	WRITE_ONCE(entry->flags, 0);
 }
 
@@ -257,6 +259,8 @@ static bool hash_entry(struct bc_index *index, u32 id, u8 flags)
 	fresh = !find_link(index, bucket, &entry->key, entry->chunk);
 	if (fresh) {
 		WRITE_ONCE(entry->flags, BC_ENTRY_LIVE | flags);
+		if (flags & BC_ENTRY_PINNED)
+			atomic_add_return(entry->count, &index->pinned_blocks);
 		entry->next = index->buckets[bucket];
 		index->buckets[bucket] = id;
 	}
@@ -309,7 +313,8 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 	link = find_link(index, bucket, key, chunk);
 	if (link) {
 		err = -EBUSY;
-		if (unread(&index->entry[*link])) {
+		if (!(index->entry[*link].flags & BC_ENTRY_PINNED) &&
+		    unread(&index->entry[*link])) {
 			id = *link;
 			unhash(index, link);
 			err = 0;
@@ -380,6 +385,7 @@ u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chu
 	if (entry && entry->flags != flags) {
 		WRITE_ONCE(entry->flags, flags);
 		blocks = entry->count;
+		atomic_add_return(pin ? (int)blocks : -(int)blocks, &index->pinned_blocks);
 	}
 	spin_unlock(stripe_of(index, bucket));
 	return blocks;

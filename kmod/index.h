@@ -50,6 +50,7 @@ struct bc_index {
 	u32 bucket_mask;
 	u32 free_head;		/* under free_lock */
 	u32 clock_hand;		/* the evictor's; under the tier's allocation lock */
+	atomic_t pinned_blocks;	/* of entries with BC_ENTRY_PINNED */
 	u32 *buckets;
 	struct bc_entry *entry;
 	spinlock_t free_lock;	/* free list; interrupts off */
@@ -123,7 +124,7 @@ int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
  * bc_index_remove - take a chunk out
  * @place: out: its blocks, owned by the caller from now on
  *
- * Return: 0, -ENOENT, or -EBUSY while pinned by readers (a user's pin does not count).
+ * Return: 0, -ENOENT, or -EBUSY while pinned by readers or by the user.
  */
 int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    struct bc_place *place);
@@ -133,7 +134,7 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
  * @id: of the hit
  * @place: out, if 0 is returned: its blocks, owned by the caller from now on
  *
- * For a block whose checksum failed. Whatever is returned, nobody finds the entry any more and the
+ * For a block whose checksum failed; a user's pin does not keep it. Whatever is returned, nobody finds the entry any more and the
  * caller's pin is consumed.
  * Return: 0, or -EBUSY if others still read it: then its blocks come back through the last of
  * their bc_index_unpin_last(), or else through the evictor.

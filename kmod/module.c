@@ -8,6 +8,7 @@
 #include "fill.h"
 #include "fs/fs.h"
 #include "netlink.h"
+#include "pin.h"
 #include "tier.h"
 
 #define CREATE_TRACE_POINTS
@@ -21,6 +22,7 @@ struct part {
 /* In order of dependence; undone backwards. Front ends come last, so that nothing uses half. */
 static const struct part parts[] = {
 	{ bc_tier_io_init, bc_tier_io_exit },
+	{ bc_pins_init, bc_pins_exit },
 	{ bc_lower_init, bc_lower_exit },
 	{ bc_fills_init, bc_fills_exit },
 	{ bc_netlink_init, bc_netlink_exit },

@@ -15,6 +15,7 @@
 #include "fill.h"
 #include "fs/fs.h"
 #include "netlink.h"
+#include "pin.h"
 #include "resolve.h"
 #include "stats.h"
 #include "tier.h"
@@ -98,7 +99,7 @@ static int put_status(struct sk_buff *msg)
 	u64 memory = 0;
 
 	bc_daemon_info(&daemon);
-	bc_fs_for_each_mount(count_mount, &mounts);
+	bc_fs_mounts_for_each(count_mount, &mounts);
 	tier = kmalloc(sizeof(*tier), GFP_KERNEL);
 	if (!tier)
 		return -ENOMEM;
@@ -317,7 +318,7 @@ static int mount_get(struct sk_buff *skb, struct netlink_callback *cb)
 
 	if (!allowed(cb->skb))
 		return -EPERM;
-	ret = bc_fs_for_each_mount(dump_mount, &dump);
+	ret = bc_fs_mounts_for_each(dump_mount, &dump);
 	return skb->len ?: ret;
 }
 
@@ -490,7 +491,7 @@ static int put_residency(struct sk_buff *msg, struct bc_object *object)
 	    put_u64(msg, BC_RESIDENCY_A_PENDING, pending, BC_RESIDENCY_A_PAD) ||
 	    (bc_object_binding(object) == BC_BOUND_STORE &&
 	     nla_put_string(msg, BC_RESIDENCY_A_ETAG, version.etag)) ||
-	    nla_put_u32(msg, BC_RESIDENCY_A_PINNED, 0))
+	    nla_put_u32(msg, BC_RESIDENCY_A_PINNED, bc_pinned(object)))
 		return -EMSGSIZE;
 	nla_nest_end(msg, nest);
 	return 0;
@@ -561,8 +562,13 @@ static int evict_file(struct sk_buff *skb, struct genl_info *info)
 	ret = object_of_fd(info, &object);
 	if (ret)
 		return ret;
-	bc_evict(object);
-	ret = reply_residency(info, object, BC_CMD_EVICT);
+	if (bc_pinned(object)) {
+		NL_SET_ERR_MSG(info->extack, "pinned: remove the pin first (cachectl pin remove)");
+		ret = -EBUSY;
+	} else {
+		bc_evict(object);
+		ret = reply_residency(info, object, BC_CMD_EVICT);
+	}
 	bc_object_put(object);
 	return ret;
 }
@@ -590,12 +596,102 @@ static int mount_relower(struct sk_buff *skb, struct genl_info *info)
 	return ret;
 }
 
-static int pins_missing(struct sk_buff *skb, struct genl_info *info)
+static void explain_pin(struct netlink_ext_ack *extack, int error)
 {
+	switch (error) {
+	case -ENODEV:
+		NL_SET_ERR_MSG(extack, "no tier is attached: there is nothing to pin on");
+		break;
+	case -ENOSPC:
+		NL_SET_ERR_MSG(extack, "too much of the tier would be pinned: remove other pins (cachectl pin list), or use a larger device (module parameter max_pinned_percent)");
+		break;
+	case -EDQUOT:
+		NL_SET_ERR_MSG(extack, "too many pins: remove others (cachectl pin list), or raise the module parameter max_pins");
+		break;
+	case -EOPNOTSUPP:
+		NL_SET_ERR_MSG(extack, "file is read past the cache now, so there is no version to pin");
+		break;
+	case -ENOENT:
+		NL_SET_ERR_MSG(extack, "not pinned: see cachectl pin list");
+		break;
+	}
+}
+
+static int pin_file(struct sk_buff *skb, struct genl_info *info, bool on)
+{
+	struct bc_object *object;
+	int ret;
+
 	if (!allowed(skb))
 		return -EPERM;
-	NL_SET_ERR_MSG(info->extack, "pins are not built yet in this version");
-	return -EOPNOTSUPP;
+	ret = object_of_fd(info, &object);
+	if (ret)
+		return ret;
+	ret = bc_pin(object, on);
+	explain_pin(info->extack, ret);
+	bc_object_put(object);
+	return ret;
+}
+
+static int pin_add(struct sk_buff *skb, struct genl_info *info)
+{
+	return pin_file(skb, info, true);
+}
+
+static int pin_remove(struct sk_buff *skb, struct genl_info *info)
+{
+	return pin_file(skb, info, false);
+}
+
+static int put_pin(struct sk_buff *msg, const struct bc_pin *pin)
+{
+	struct nlattr *nest = nla_nest_start(msg, BC_A_PIN);
+
+	if (!nest ||
+	    nla_put(msg, BC_PIN_A_KEY, BC_KEY_SIZE, pin->key.bytes) ||
+	    nla_put_string(msg, BC_PIN_A_SOURCE, pin->source) ||
+	    nla_put_string(msg, BC_PIN_A_PATH, pin->path) ||
+	    put_u64(msg, BC_PIN_A_SIZE, pin->size, BC_PIN_A_PAD) ||
+	    put_u64(msg, BC_PIN_A_RESIDENT, bc_tier_resident(&pin->key, pin->size),
+		    BC_PIN_A_PAD))
+		return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
+}
+
+struct pin_dump {
+	struct sk_buff *skb;
+	struct netlink_callback *cb;
+};
+
+static int dump_pin(const struct bc_pin *pin, void *arg)
+{
+	struct netlink_callback *cb = ((struct pin_dump *)arg)->cb;
+	struct sk_buff *skb = ((struct pin_dump *)arg)->skb;
+	void *head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
+				 NLM_F_MULTI, BC_CMD_PIN_GET);
+
+	if (!head)
+		return -EMSGSIZE;
+	if (put_pin(skb, pin)) {
+		genlmsg_cancel(skb, head);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, head);
+	cb->args[0] = pin->id;
+	return 0;
+}
+
+/* args[0]: id of the last pin told */
+static int pin_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct pin_dump dump = { .skb = skb, .cb = cb };
+	int ret;
+
+	if (!allowed(cb->skb))
+		return -EPERM;
+	ret = bc_pins_for_each(cb->args[0], dump_pin, &dump);
+	return skb->len ?: ret;
 }
 
 #define BC_DO(_cmd, _fn)	{ .cmd = (_cmd), .doit = (_fn) }
@@ -614,8 +710,9 @@ static const struct genl_small_ops bc_ops[] = {
 	BC_DO(BC_CMD_RESIDENCY, residency),
 	BC_DO(BC_CMD_PREFETCH, prefetch_file),
 	BC_DO(BC_CMD_EVICT, evict_file),
-	BC_DO(BC_CMD_PIN_ADD, pins_missing),
-	BC_DO(BC_CMD_PIN_REMOVE, pins_missing),
+	BC_DO(BC_CMD_PIN_ADD, pin_add),
+	BC_DO(BC_CMD_PIN_REMOVE, pin_remove),
+	BC_DUMP(BC_CMD_PIN_GET, pin_get),
 };
 
 static const struct genl_multicast_group bc_groups[] = {

@@ -12,6 +12,7 @@
 
 #include "evict.h"
 #include "netlink.h"
+#include "pin.h"
 #include "stats.h"
 #include "tier.h"
 
@@ -54,6 +55,25 @@ bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes)
 	      found == bytes;
 	bc_tier_put(tier);
 	return has;
+}
+
+u64 bc_tier_resident(const struct bc_key *key, u64 size)
+{
+	struct bc_tier *tier = bc_tier_get();
+	u64 bytes = 0, chunk;
+	u32 found;
+
+	if (!tier)
+		return 0;
+	for (chunk = 0; chunk << BC_CHUNK_SHIFT < size; chunk++) {
+		if (bc_index_contains(&tier->index, key, chunk, &found))
+			bytes += found;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			break;
+	}
+	bc_tier_put(tier);
+	return bytes;
 }
 
 void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place)
@@ -262,6 +282,7 @@ static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack
 	ret = bc_clean_load(tier, extack);
 	if (ret)
 		goto err_free;
+	bc_identities_load(tier);
 	ret = mark_attached(tier);
 	if (ret) {
 		NL_SET_ERR_MSG(extack, "superblock cannot be written: is the device read-only or failing?");
@@ -304,14 +325,17 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	/* An attached tier keeps the module; its owner is here by the open netlink call. */
 	__module_get(THIS_MODULE);
 	rcu_assign_pointer(live_tier, tier);
+	bc_identities_start(tier);
 	pr_info("%s: attached: %llu frames, %u chunks found, last detach was %s\n", tier->name,
 		tier->super.layout.frame_count, tier->index.used,
 		tier->was_clean ? "orderly" : "not orderly");
 out:
 	mutex_unlock(&tier_mutex);
-	if (!ret)
-		bc_netlink_announce_tier();
-	return ret;
+	if (ret)
+		return ret;
+	bc_pins_apply();
+	bc_netlink_announce_tier();
+	return 0;
 }
 
 /* Nobody finds the tier any more; wait for those who did. */
@@ -322,12 +346,15 @@ static void unpublish(struct bc_tier *tier)
 	percpu_ref_kill(&tier->ref);
 	wait_for_completion(&tier->idle);
 	cancel_delayed_work_sync(&tier->table_work);
+	bc_identities_stop(tier);
 }
 
 static int close_tables(struct bc_tier *tier)
 {
 	int ret = bc_clean_write(tier);
 
+	if (!ret)
+		ret = bc_identities_save(tier);
 	if (!ret)
 		ret = blkdev_issue_flush(tier->bdev.bdev);
 	if (ret)
@@ -377,7 +404,7 @@ static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
 	info->free_bytes = tier->frames.free_blocks << BC_BLOCK_SHIFT;
 	spin_unlock(&tier->lock);
 	info->used_bytes = info->frame_bytes - info->free_bytes;
-	info->pinned_bytes = (u64)atomic64_read(&tier->pinned_blocks) << BC_BLOCK_SHIFT;
+	info->pinned_bytes = (u64)atomic_read(&tier->index.pinned_blocks) << BC_BLOCK_SHIFT;
 	info->chunks = READ_ONCE(tier->index.used);
 	info->chunks_max = tier->index.entries;
 	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +

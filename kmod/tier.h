@@ -45,8 +45,10 @@ struct bc_tier {
 	u64 units_dirty;			/* their number */
 	struct mutex table_mutex;		/* one writer of the table at a time */
 	struct delayed_work table_work;
+	struct delayed_work identity_work;
+	u32 identity_changes;			/* of the table when it was last written */
+	u64 identity_generation;		/* of that save */
 	atomic64_t seq;
-	atomic64_t pinned_blocks;
 };
 
 /* What is told of a tier. */
@@ -85,6 +87,9 @@ bool bc_tier_info(struct bc_tier_info *info);
 
 /* Is the chunk there, with just so many bytes? No side effects. */
 bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes);
+
+/* Bytes of a version of @size bytes that are there. Process context; a kill cuts it short. */
+u64 bc_tier_resident(const struct bc_key *key, u64 size);
 
 /**
  * bc_tier_read - answer a read from the tier
@@ -142,6 +147,12 @@ void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place);
 
 /* Write what changed. Return: 0 or errno. May sleep. */
 int bc_clean_write(struct bc_tier *tier);
+
+/* identities.c: the identity table. Load never fails: what is unreadable is not known. */
+void bc_identities_load(struct bc_tier *tier);
+int bc_identities_save(struct bc_tier *tier);
+void bc_identities_start(struct bc_tier *tier);
+void bc_identities_stop(struct bc_tier *tier);
 
 /* An I/O of this tier ended. Enough failures in a row, and it serves no more. Any context. */
 void bc_tier_io_result(struct bc_tier *tier, int error);

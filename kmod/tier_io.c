@@ -14,6 +14,7 @@
 
 #include "evict.h"
 #include "fill.h"
+#include "pin.h"
 #include "segment.h"
 #include "stats.h"
 #include "tier.h"
@@ -412,7 +413,7 @@ static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, stru
 	spin_lock(&tier->lock);
 	bc_clean_set(tier, &place, key, chunk, bytes, crc, atomic64_inc_return(&tier->seq));
 	spin_unlock(&tier->lock);
-	ret = bc_index_insert(&tier->index, key, chunk, &place, bytes, 0, 0);
+	ret = bc_pins_insert(tier, key, chunk, &place, bytes);
 	if (ret) {
 		bc_tier_free_place(tier, &place);
 		return ret;

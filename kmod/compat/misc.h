@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Workqueues, timers, tracing. */
+/* Workqueues and timers. */
 #ifndef BC_COMPAT_MISC_H
 #define BC_COMPAT_MISC_H
 
@@ -14,21 +14,11 @@
 
 #ifndef HAVE_TIMER_CONTAINER_OF
 #define timer_container_of(var, callback_timer, timer_fieldname) \
-	container_of(callback_timer, typeof(*var), timer_fieldname)
+	container_of(callback_timer, typeof(*(var)), timer_fieldname)
 #endif
 
 #ifndef HAVE_SECS_TO_JIFFIES
 #define secs_to_jiffies(secs) ((unsigned long)(secs) * HZ)
-#endif
-
-/*
- * Newer kernels take the source of a trace string from its declaration, older
- * ones have no place for it there. Expanded inside a trace header only.
- */
-#ifdef HAVE_ASSIGN_STR_ONE
-#define bc_assign_str(dst, src) __assign_str(dst)
-#else
-#define bc_assign_str(dst, src) __assign_str(dst, src)
 #endif
 
 #endif /* BC_COMPAT_MISC_H */

@@ -18,7 +18,13 @@
 #endif
 
 #ifndef HAVE_GENERIC_FILLATTR_MASK
-#define generic_fillattr(idmap, mask, inode, stat) generic_fillattr(idmap, inode, stat)
+static inline void bc_generic_fillattr(struct mnt_idmap *idmap, u32 mask, struct inode *inode,
+				       struct kstat *stat)
+{
+	generic_fillattr(idmap, inode, stat);
+}
+
+#define generic_fillattr bc_generic_fillattr
 #endif
 
 #ifndef HAVE_LOOKUP_ONE_QSTR

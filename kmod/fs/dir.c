@@ -168,9 +168,9 @@ static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 {
 	if (d_is_negative(dentry))
 		return flags & LOOKUP_RCU ? -ECHILD : 0;
-	if (is_fresh(BC_M(dentry->d_sb), dentry->d_fsdata))
+	if (!(flags & LOOKUP_REVAL) && is_fresh(BC_M(dentry->d_sb), dentry->d_fsdata))
 		return 1;
-	return flags & LOOKUP_RCU ? -ECHILD : bc_dentry_refresh(dentry, false);
+	return flags & LOOKUP_RCU ? -ECHILD : bc_dentry_refresh(dentry, flags & LOOKUP_REVAL);
 }
 
 static int dentry_delete(const struct dentry *dentry)

@@ -49,7 +49,7 @@ struct bc_mount_info {
 
 int bc_fs_init(void);
 void bc_fs_exit(void);
-int bc_fs_for_each_mount(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg);
+int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg);
 int bc_fs_file_object(struct file *file, struct bc_object **object);
 int bc_fs_relower(struct file *target, struct file *newlower);
 

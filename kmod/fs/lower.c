@@ -251,7 +251,7 @@ static void probe_work(struct work_struct *work)
 	if (again)
 		return;
 	if (current_one)
-		pr_info("%s: lower answers again\n", mount->options.volume);
+		pr_info_ratelimited("%s: lower answers again\n", mount->options.volume);
 	probe_free(probe);
 }
 
@@ -280,14 +280,15 @@ void bc_lower_suspect(struct bc_mount *mount)
 	if (!mount->lower_probe && !test_bit(BC_MOUNT_DEAD, &mount->flags)) {
 		set_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
 		mount->lower_probe = probe;
-		queue_delayed_work(calls_wq, &probe->work, msecs_to_jiffies(BC_PATIENCE_MS));
+		/* At once: a lower that was only slow must not be suspected for long. */
+		queue_delayed_work(calls_wq, &probe->work, 0);
 		probe = NULL;
 	}
 	spin_unlock(&mount->lower_lock);
 	if (probe)
 		probe_free(probe);
 	else
-		pr_warn("%s: lower does not answer\n", mount->options.volume);
+		pr_warn_ratelimited("%s: lower does not answer\n", mount->options.volume);
 }
 
 /**

@@ -341,13 +341,13 @@ static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount
 }
 
 /**
- * bc_fs_for_each_mount - visit the mounts, oldest first
+ * bc_fs_mounts_for_each - visit the mounts, oldest first
  * @fn: called with a lock that mounting takes too; anything but 0 ends the visit
  * @arg: for @fn
  *
  * Return: what @fn returned last, or 0.
  */
-int bc_fs_for_each_mount(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg)
+int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg)
 {
 	char lower_type[sizeof_field(struct bc_mount, lower_type)];
 	struct bc_mount_info info;

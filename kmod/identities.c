@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Identities on a tier: read at attach, written at detach and now and then
+ * between. Advisory: what is lost is asked of the store again.
+ *
+ * A save writes as many units as are needed, from the first on, all with the
+ * same generation. Units behind them are of older saves: their generation
+ * differs from the first unit's, so they are void.
+ */
+#include <linux/blkdev.h>
+#include <linux/ktime.h>
+#include <linux/slab.h>
+
+#include "identity.h"
+#include "stats.h"
+#include "tier.h"
+
+/* Identities that changed are written this long after the last time. */
+#define SAVE_INTERVAL	(60 * HZ)
+
+struct save {
+	struct bc_tier *tier;
+	struct bc_disk_identity_unit *unit;
+	u64 generation;
+	u64 index;		/* of unit */
+	u32 used;		/* records of unit */
+	s64 now_ns, now_seconds;
+	int error;
+};
+
+static int write_unit(struct save *save)
+{
+	struct bc_tier *tier = save->tier;
+	u64 offset = tier->super.layout.identity_offset + (save->index << BC_UNIT_SHIFT);
+
+	bc_unit_seal(save->unit, BC_UNIT_MAGIC_IDENTITY, save->index, save->generation,
+		     tier->super.uuid);
+	save->error = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, save->unit,
+				      BC_UNIT_SIZE);
+	bc_tier_io_result(tier, save->error);
+	memset(save->unit, 0, BC_UNIT_SIZE);
+	save->index++;
+	save->used = 0;
+	return save->error;
+}
+
+/* Return: not 0 when the table is full, or could not be written. */
+static int save_one(const struct bc_identity *identity, void *arg)
+{
+	struct save *save = arg;
+
+	if (save->index >= save->tier->super.layout.identity_units)
+		return 1;
+	bc_identity_encode(identity, save->now_ns, save->now_seconds,
+			   &save->unit->record[save->used++]);
+	return save->used == BC_IDENTITY_RECORDS ? write_unit(save) : 0;
+}
+
+int bc_identities_save(struct bc_tier *tier)
+{
+	struct save save = {
+		.tier = tier,
+		.now_ns = ktime_get_boottime_ns(),
+		.now_seconds = ktime_get_real_seconds(),
+	};
+	u64 changes = bc_identity_changes();
+
+	if (changes == tier->identity_changes)
+		return 0;
+	save.unit = (void *)get_zeroed_page(GFP_KERNEL);
+	if (!save.unit)
+		return -ENOMEM;
+	save.generation = ++tier->identity_generation;
+	bc_identity_for_each(save_one, &save);
+	/* Also an empty one, if it is the first: it voids the older save. */
+	if (!save.error && (save.used || !save.index) &&
+	    save.index < tier->super.layout.identity_units)
+		write_unit(&save);
+	free_page((unsigned long)save.unit);
+	if (!save.error)
+		tier->identity_changes = changes;
+	else
+		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
+	return save.error;
+}
+
+static void save_work(struct work_struct *work)
+{
+	struct bc_tier *tier = container_of(to_delayed_work(work), struct bc_tier, identity_work);
+
+	bc_identities_save(tier);
+	queue_delayed_work(bc_table_wq, &tier->identity_work, SAVE_INTERVAL);
+}
+
+static void load_unit(const struct bc_disk_identity_unit *unit)
+{
+	s64 now_ns = ktime_get_boottime_ns(), now_seconds = ktime_get_real_seconds();
+	struct bc_identity identity;
+	u32 i;
+
+	for (i = 0; i < BC_IDENTITY_RECORDS; i++) {
+		if (bc_identity_decode(&unit->record[i], now_ns, now_seconds, &identity))
+			bc_identity_insert_loaded(&identity);
+	}
+}
+
+/* Return: 0 go on, 1 no more. */
+static int read_unit(struct bc_tier *tier, u64 index, struct bc_disk_identity_unit *unit)
+{
+	u64 offset = tier->super.layout.identity_offset + (index << BC_UNIT_SHIFT);
+	u64 generation;
+	int ret;
+
+	if (bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, offset, unit, BC_UNIT_SIZE))
+		return 1;
+	ret = bc_unit_check(unit, BC_UNIT_MAGIC_IDENTITY, index, tier->super.uuid);
+	if (ret == -EBADMSG)
+		bc_stat_inc(BC_STAT_UNIT_ERRORS);
+	if (ret)
+		/* Damaged: those behind it may be good, if the first is, which tells the generation. */
+		return ret != -EBADMSG || !index;
+	generation = le64_to_cpu(unit->head.generation);
+	if (!index)
+		tier->identity_generation = generation;
+	if (generation != tier->identity_generation)
+		return 1;
+	load_unit(unit);
+	return 0;
+}
+
+void bc_identities_load(struct bc_tier *tier)
+{
+	struct bc_disk_identity_unit *unit = (void *)__get_free_page(GFP_KERNEL);
+	u64 index;
+
+	INIT_DELAYED_WORK(&tier->identity_work, save_work);
+	/* What another tier, or none, was told of is new to this one. */
+	tier->identity_changes = bc_identity_changes() - !!bc_identity_count();
+	if (!unit)
+		return;
+	for (index = 0; index < tier->super.layout.identity_units; index++) {
+		if (read_unit(tier, index, unit))
+			break;
+		cond_resched();
+	}
+	free_page((unsigned long)unit);
+	/* At least the first unit of a new table must be newer than what a damaged one may say. */
+	tier->identity_generation = max(tier->identity_generation, tier->super.attach_count << 32);
+}
+
+void bc_identities_start(struct bc_tier *tier)
+{
+	queue_delayed_work(bc_table_wq, &tier->identity_work, SAVE_INTERVAL);
+}
+
+void bc_identities_stop(struct bc_tier *tier)
+{
+	cancel_delayed_work_sync(&tier->identity_work);
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of pins, see pin.h.
+ *
+ * pins_mutex makes changes one after the other, each with its walk over the
+ * index. pins_lock covers the table for who stores a chunk: looking up and
+ * inserting are one step, so that a chunk that comes while its version is being
+ * pinned or unpinned is seen either by the table or by the walk.
+ */
+#include <linux/hashtable.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+
+#include "object.h"
+#include "pin.h"
+#include "tier.h"
+
+static unsigned int max_pins = 65536;
+module_param(max_pins, uint, 0644);
+MODULE_PARM_DESC(max_pins, "most versions that are pinned at once");
+
+static unsigned int max_pinned_percent = 90;
+module_param(max_pinned_percent, uint, 0644);
+MODULE_PARM_DESC(max_pinned_percent, "most of a tier that pins may take, in percent");
+
+#define PIN_BITS	10
+
+static DEFINE_MUTEX(pins_mutex);
+static DEFINE_SPINLOCK(pins_lock);	/* writers hold pins_mutex too */
+static DEFINE_HASHTABLE(pins_table, PIN_BITS);
+static LIST_HEAD(pins);			/* pins_mutex */
+static unsigned int pins_count;		/* pins_mutex */
+static u64 pins_blocks;			/* once all of them is there; pins_mutex */
+static unsigned long pins_last_id;	/* pins_mutex */
+
+static struct bc_pin *find(const struct bc_key *key)
+{
+	struct bc_pin *pin;
+
+	lockdep_assert_held(&pins_lock);
+	hash_for_each_possible(pins_table, pin, hash, bc_key_hash(key, 0)) {
+		if (bc_key_equal(&pin->key, key))
+			return pin;
+	}
+	return NULL;
+}
+
+static bool is_pinned(const struct bc_key *key)
+{
+	bool pinned;
+
+	spin_lock(&pins_lock);
+	pinned = find(key);
+	spin_unlock(&pins_lock);
+	return pinned;
+}
+
+static u64 blocks_of(u64 size)
+{
+	return (size + BC_BLOCK_SIZE - 1) >> BC_BLOCK_SHIFT;
+}
+
+static u64 max_blocks(const struct bc_tier *tier)
+{
+	u64 blocks = tier->super.layout.frame_count * BC_FRAME_BLOCKS;
+
+	return div_u64(blocks * min(READ_ONCE(max_pinned_percent), 100U), 100);
+}
+
+/* A tier may be smaller than the one for which the pins were made. */
+static bool has_room(struct bc_tier *tier, u32 blocks)
+{
+	return (u32)atomic_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
+}
+
+int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
+		   const struct bc_place *place, u32 bytes)
+{
+	u8 flags = 0;
+	int ret;
+
+	spin_lock(&pins_lock);
+	if (find(key) && has_room(tier, place->count))
+		flags = BC_ENTRY_PINNED;
+	ret = bc_index_insert(&tier->index, key, chunk, place, bytes, 0, flags);
+	spin_unlock(&pins_lock);
+	return ret;
+}
+
+/* Set or clear the flag of what is on the tier. */
+static void walk(struct bc_tier *tier, const struct bc_pin *pin, bool on)
+{
+	u64 blocks = blocks_of(pin->size);
+	u32 chunk, part;
+
+	lockdep_assert_held(&pins_mutex);
+	for (chunk = 0; blocks; chunk++, blocks -= part) {
+		part = min_t(u64, blocks, BC_CHUNK_BLOCKS);
+		if (!on || has_room(tier, part))
+			bc_index_pin_chunk(&tier->index, &pin->key, chunk, on);
+		cond_resched();
+	}
+}
+
+static struct bc_pin *pin_new(const struct bc_object *object)
+{
+	size_t source = strlen(object->client->source) + 1, path = object->path_length + 1;
+	struct bc_pin *pin = kzalloc(sizeof(*pin) + source + path, GFP_KERNEL_ACCOUNT);
+	char *text = (char *)(pin + 1);
+
+	if (!pin)
+		return NULL;
+	pin->key = object->key;
+	pin->volume = object->client->volume;
+	pin->size = object->version.size;
+	pin->source = memcpy(text, object->client->source, source);
+	pin->path = memcpy(text + source, object->path, path);
+	return pin;
+}
+
+static int add(struct bc_tier *tier, const struct bc_object *object)
+{
+	struct bc_pin *pin;
+
+	lockdep_assert_held(&pins_mutex);
+	if (is_pinned(&object->key))
+		return 0;
+	if (pins_count >= READ_ONCE(max_pins))
+		return -EDQUOT;
+	if (pins_blocks + blocks_of(object->version.size) > max_blocks(tier))
+		return -ENOSPC;
+	pin = pin_new(object);
+	if (!pin)
+		return -ENOMEM;
+	pin->id = ++pins_last_id;
+	list_add_tail(&pin->node, &pins);
+	pins_count++;
+	pins_blocks += blocks_of(pin->size);
+	spin_lock(&pins_lock);
+	hash_add(pins_table, &pin->hash, bc_key_hash(&pin->key, 0));
+	spin_unlock(&pins_lock);
+	walk(tier, pin, true);
+	return 0;
+}
+
+static void remove(struct bc_tier *tier, struct bc_pin *pin)
+{
+	lockdep_assert_held(&pins_mutex);
+	spin_lock(&pins_lock);
+	hash_del(&pin->hash);
+	spin_unlock(&pins_lock);
+	list_del(&pin->node);
+	pins_count--;
+	pins_blocks -= blocks_of(pin->size);
+	if (tier)
+		walk(tier, pin, false);
+	kfree(pin);
+}
+
+static int pin_version(struct bc_object *object)
+{
+	struct bc_tier *tier;
+	int ret;
+
+	ret = bc_object_bind(object, 0);
+	if (ret)
+		return ret == -ENOENT ? -ESTALE : ret;
+	if (bc_object_bound(object) != BC_BOUND_STORE)
+		return -EOPNOTSUPP;
+	ret = mutex_lock_killable(&pins_mutex);
+	if (ret)
+		return ret;
+	tier = bc_tier_get();
+	ret = tier ? add(tier, object) : -ENODEV;
+	if (tier)
+		bc_tier_put(tier);
+	mutex_unlock(&pins_mutex);
+	return ret;
+}
+
+static int unpin_path(struct bc_object *object)
+{
+	struct bc_pin *pin, *next;
+	struct bc_tier *tier;
+	int ret;
+
+	ret = mutex_lock_killable(&pins_mutex);
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	tier = bc_tier_get();
+	list_for_each_entry_safe(pin, next, &pins, node) {
+		if (!bc_key_equal(&pin->volume, &object->client->volume) ||
+		    strcmp(pin->path, object->path))
+			continue;
+		remove(tier, pin);
+		ret = 0;
+	}
+	if (tier)
+		bc_tier_put(tier);
+	mutex_unlock(&pins_mutex);
+	return ret;
+}
+
+int bc_pin(struct bc_object *object, bool on)
+{
+	return on ? pin_version(object) : unpin_path(object);
+}
+
+bool bc_pinned(const struct bc_object *object)
+{
+	return bc_object_bound(object) == BC_BOUND_STORE && is_pinned(&object->key);
+}
+
+void bc_pins_apply(void)
+{
+	struct bc_tier *tier;
+	struct bc_pin *pin;
+
+	mutex_lock(&pins_mutex);
+	tier = bc_tier_get();
+	if (tier) {
+		list_for_each_entry(pin, &pins, node)
+			walk(tier, pin, true);
+		bc_tier_put(tier);
+	}
+	mutex_unlock(&pins_mutex);
+}
+
+int bc_pins_for_each(unsigned long after, int (*fn)(const struct bc_pin *pin, void *arg),
+		     void *arg)
+{
+	struct bc_pin *pin;
+	int ret = 0;
+
+	mutex_lock(&pins_mutex);
+	list_for_each_entry(pin, &pins, node) {
+		if (pin->id <= after)
+			continue;
+		ret = fn(pin, arg);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&pins_mutex);
+	return ret;
+}
+
+int bc_pins_init(void)
+{
+	hash_init(pins_table);
+	return 0;
+}
+
+void bc_pins_exit(void)
+{
+	struct bc_pin *pin, *next;
+
+	list_for_each_entry_safe(pin, next, &pins, node)
+		kfree(pin);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Pins: versions that a tier must not evict. In memory only: an unload of the
+ * module forgets them; a detach does not, the next tier takes them up.
+ *
+ * An index entry carries the pin as a flag, so that eviction need not look here.
+ * The table says which entries get it when they come.
+ */
+#ifndef BC_PIN_H
+#define BC_PIN_H
+
+#include <linux/list.h>
+
+#include "key.h"
+
+struct bc_place;
+struct bc_tier;
+
+/**
+ * struct bc_pin - a pinned version; nothing but lists changes
+ * @hash: by key
+ * @node: in order of ids
+ * @id: never used twice while loaded
+ * @key: version
+ * @volume: its volume
+ * @size: its bytes
+ * @source: volume, in words
+ * @path: name in the source
+ */
+struct bc_pin {
+	struct hlist_node hash;
+	struct list_head node;
+	unsigned long id;
+	struct bc_key key;
+	struct bc_key volume;
+	u64 size;
+	const char *source;
+	const char *path;
+};
+
+/**
+ * bc_pins_insert - bc_index_insert(), with the flag that a chunk of this version has
+ * @tier: whose index
+ * @key: version
+ * @chunk: number of the chunk
+ * @place: its blocks
+ * @bytes: valid bytes
+ *
+ * Process context. Return: as bc_index_insert().
+ */
+int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
+		   const struct bc_place *place, u32 bytes);
+
+/* A tier was attached: pin what is on it. May sleep. */
+void bc_pins_apply(void);
+
+/**
+ * bc_pins_for_each - visit pins in order of ids
+ * @after: id of the last one seen, 0 to begin
+ * @fn: called with a lock that pinning takes too; anything but 0 ends the visit
+ * @arg: for @fn
+ *
+ * May sleep. Return: what @fn returned last, or 0.
+ */
+int bc_pins_for_each(unsigned long after, int (*fn)(const struct bc_pin *pin, void *arg),
+		     void *arg);
+
+int bc_pins_init(void);
+void bc_pins_exit(void);
+
+#endif /* BC_PIN_H */
