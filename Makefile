@@ -8,10 +8,12 @@
 # make vm K=6.1|6.12|7 [T=name]   VM tests on one kernel, or one of them
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
 # make bench B=name    a benchmark in a VM: build/bench/NAME.json
-# make install         module, daemon and CLI; DESTDIR and PREFIX are heeded
+# make install         daemon, CLI, their manual, and the module's sources for DKMS
+# make install-module  the module for KVERSION, without DKMS
+#                      DESTDIR and PREFIX are heeded
 # make clean
 
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^.define BC_MODULE_VERSION "\(.*\)"/\1/p' kmod/netlink.h)
 KVERSION ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVERSION)/build
 K ?= 6.12
@@ -88,7 +90,7 @@ build/unit/%: tests/unit/%.c $$(call named,$$*,sources) $(unit_h) | build/unit
 		-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 		-o $@ $(filter %.c,$^) $(call libs,cmocka $(call named,$*,libs))
 
-build/unit build/bench:
+build/unit:
 	@mkdir -p $@
 
 unit_all := $(if $(T),$(filter %/$(T) %/test_$(T) %/$(T).py %/test_$(T).py %/$(T).t %/test_$(T).t,$(unit_bin) $(unit_py)),$(unit_bin) $(unit_py))
@@ -116,30 +118,47 @@ deps:
 	tools/deps
 
 B ?= hit
-bench: user helpers | build/bench
-	tests/lib/build-module $(K)
-	tests/vm/run -k $(K) tests/bench/$(B).t
-	cp build/vm/$(K)/$(B)/out/$(B).json build/bench/$(B).json
+bench: user
+	tests/bench/run -k $(K) $(B)
 
 # --- installation
 
-install: all
+man := $(patsubst docs/man/%.scd,build/man/%,$(if $(shell command -v scdoc),$(sort $(wildcard docs/man/*.scd))))
+man: $(man)
+build/man/%: docs/man/%.scd
+	@mkdir -p $(@D)
+	$(call say,MAN )
+	$(Q)scdoc <$< >$@
+
+install: user man install-dkms
 	install -D -m 755 build/blobcached $(DESTDIR)$(PREFIX)/sbin/blobcached
 	install -D -m 755 build/cachectl $(DESTDIR)$(PREFIX)/bin/cachectl
+	for f in $(man); do \
+		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/} || exit; done
+	$(if $(man),,@echo "no scdoc: no manual pages")
+	install -D -m 644 tools/completions/cachectl.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cachectl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system tools/systemd/*
+	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(patsubst tools/systemd/%,$(DESTDIR)$(PREFIX)/lib/systemd/system/%,$(wildcard tools/systemd/*))
+
+# The sources, where `dkms install blobcache/$(VERSION)` looks for them.
+dkms_src := $(DESTDIR)/usr/src/blobcache-$(VERSION)
+install-dkms:
+	rm -rf $(dkms_src)
+	for f in $$(find Kbuild kmod uapi dkms.conf tools/build-module LICENSE -type f); do \
+		install -D -m $$(stat -c %a $$f) $$f $(dkms_src)/$$f || exit; done
+
+install-module: module
 	install -D -m 644 build/module/blobcache.ko $(DESTDIR)/lib/modules/$(KVERSION)/updates/blobcache.ko
 	$(if $(DESTDIR),,depmod -a $(KVERSION))
-	for f in $(wildcard tools/systemd/*); do \
-		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/} || exit; done
 
-# The sources, where `dkms add blobcache/$(VERSION)` looks for them.
-install-dkms:
-	for f in $$(find Kbuild kmod uapi dkms.conf tools/build-module LICENSE -type f); do \
-		install -D -m $$(stat -c %a $$f) $$f $(DESTDIR)/usr/src/blobcache-$(VERSION)/$$f || exit; done
+version:
+	@echo $(VERSION)
 
 clean:
 	rm -rf build
 
-.PHONY: all user daemon cli helpers module unit unit-build vm test test-full lint demo deps bench install install-dkms clean
+.PHONY: all user daemon cli helpers module unit unit-build vm test test-full lint demo deps bench man install install-dkms install-module version clean
 .DELETE_ON_ERROR:
 
 -include $(patsubst %.o,%.d,$(call obj,$(daemon_src) $(cachectl_src)))

@@ -11,7 +11,7 @@ set -euo pipefail
 export LC_ALL=C
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-CACHE=${BLOBCACHE_CACHE:-$HOME/.cache/blobcache}
+CACHE=${BLOBCACHE_CACHE:-${HOME:-/root}/.cache/blobcache}
 mkdir -p "$CACHE"
 CACHE=$(cd "$CACHE" && pwd -P)
 ME=${0##*/}

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -197,6 +198,7 @@ static bool start_azurite(void)
 	snprintf(number, sizeof(number), "%d", port);
 	azurite = fork();
 	if (!azurite) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (!freopen("/dev/null", "w", stdout))
 			_exit(127);
 		execlp("node", "node", getenv("AZURITE_JS"), "--blobHost", "127.0.0.1", "--blobPort", number,

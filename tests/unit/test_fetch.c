@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -316,6 +317,7 @@ static bool start_server(void)
 	snprintf(log, sizeof(log), "%s/log", directory);
 	server = fork();
 	if (!server) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		dup2(fds[1], STDOUT_FILENO);
 		execlp("python3", "python3", script, "--port", "0", "--page", "2", "--log", log,
 		       data, (char *)NULL);

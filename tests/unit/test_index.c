@@ -323,6 +323,7 @@ static void user_pins(void **state)
 	const struct bc_key key = key_of(2);
 	struct bc_place place = place_of(9, 0, 3);
 	struct bc_index index;
+	struct bc_hit hit;
 
 	(void)state;
 	assert_int_equal(bc_index_init(&index, 2), 0);
@@ -334,10 +335,17 @@ static void user_pins(void **state)
 	assert_int_equal(bc_evict_one(&index, U32_MAX, &place), -ENOSPC);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, false), 3);
 	assert_int_equal(bc_evict_one(&index, U32_MAX, &place), 0);
-	/* A user's pin does not keep a removal from working. */
+	/* A user's pin keeps it, and counts until it goes, whichever way. */
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, 3 << BC_BLOCK_SHIFT, 0,
 					 BC_ENTRY_PINNED), 0);
-	assert_int_equal(bc_index_remove(&index, &key, 1, &place), 0);
+	assert_int_equal(atomic_read(&index.pinned_blocks), 3);
+	assert_int_equal(bc_index_remove(&index, &key, 1, &place), -EBUSY);
+	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, false), 3);
+	assert_int_equal(atomic_read(&index.pinned_blocks), 0);
+	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, true), 3);
+	assert_true(bc_index_lookup(&index, &key, 1, &hit));
+	assert_int_equal(bc_index_remove_pinned(&index, hit.id, &place), 0);
+	assert_int_equal(atomic_read(&index.pinned_blocks), 0);
 	bc_index_free(&index);
 }
 
@@ -483,8 +491,8 @@ static void map_remove(struct bc_index *index, u32 name)
 	struct bc_place place;
 
 	assert_int_equal(bc_index_remove(index, &key, name % 8, &place),
-			 !of ? -ENOENT : of->pins ? -EBUSY : 0);
-	if (!of || of->pins)
+			 !of ? -ENOENT : of->pins || of->pinned ? -EBUSY : 0);
+	if (!of || of->pins || of->pinned)
 		return;
 	assert_place(&place, &of->place);
 	of->used = false;

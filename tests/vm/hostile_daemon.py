@@ -2,55 +2,67 @@
 """A daemon that plays foul: the kernel's two interfaces for it, without manners.
 
 Netlink messages and ioctls are put together byte by byte, so that a test can
-send what no honest program would. The numbers are those of uapi/*.h.
+send what no honest program would. The numbers are read from uapi/*.h.
 """
 import ctypes
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_IO_FLUSHER = 57
 
-# --- uapi/blobcache_netlink.h
+# --- the numbers
 
-(CMD_UNSPEC, STATUS_GET, TIER_ATTACH, TIER_DETACH, TIER_GET, MOUNT_GET, MOUNT_RELOWER, STATS_GET,
- REQUEST_GET, RESOLVE_REPLY, RESIDENCY, PREFETCH, EVICT, PIN_ADD, PIN_REMOVE, PIN_GET,
- EVENT_FETCH, EVENT_RESOLVE, EVENT_TIER) = range(19)
-CMD_MAX = EVENT_TIER
-DO = {"STATUS_GET": STATUS_GET, "TIER_ATTACH": TIER_ATTACH, "TIER_DETACH": TIER_DETACH,
-      "MOUNT_RELOWER": MOUNT_RELOWER, "STATS_GET": STATS_GET, "RESOLVE_REPLY": RESOLVE_REPLY,
-      "RESIDENCY": RESIDENCY, "PREFETCH": PREFETCH, "EVICT": EVICT, "PIN_ADD": PIN_ADD,
-      "PIN_REMOVE": PIN_REMOVE}
-DUMP = {"TIER_GET": TIER_GET, "MOUNT_GET": MOUNT_GET, "REQUEST_GET": REQUEST_GET}
 
-(A_UNSPEC, A_PAD, A_DEVICE, A_NODE_ID, A_FD, A_FD2, A_OFFSET, A_LENGTH, A_STATUS, A_TIER, A_MOUNT,
- A_STATS, A_REQUEST, A_RESIDENCY, A_PIN) = range(15)
-A_MAX = A_PIN
+def enums(path):
+    """Name of the enum -> its members, of a header."""
+    with open(path, encoding="ascii") as f:
+        source = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+    found = {}
+    for tag, body in re.findall(r"enum (\w+) \{(.*?)\}", source, re.S):
+        value = -1
+        found[tag] = {}
+        for member in filter(None, (m.strip() for m in body.split(","))):
+            member, _, given = (w.strip() for w in member.partition("="))
+            value = int(given, 0) if given else value + 1
+            found[tag][member] = value
+    return found
 
-(_, _, ST_VERSION, ST_PID, ST_ANSWERS, ST_EPOCH, ST_SINCE_MS, ST_TIERS, ST_MOUNTS, ST_REQUESTS,
- ST_MEMORY) = range(11)
 
-TIER_ATTRS = ("", "pad", "device", "uuid", "state", "label", "device_bytes", "table_bytes",
-              "frame_bytes", "used_bytes", "free_bytes", "pinned_bytes", "chunks", "chunks_max",
-              "memory", "unverified", "was_clean")
-STATS = ("", "pad", "hit_reads", "hit_bytes", "miss_reads", "miss_bytes", "joined_reads",
-         "fetch_requests", "fetch_bytes", "fetch_failed", "fetch_timeout", "fetch_requeued",
-         "prefetch_requests", "prefetch_dropped", "lower_reads", "lower_bytes", "lower_failed",
-         "resolves", "resolve_timeout", "tier_writes", "tier_write_bytes", "tier_read_errors",
-         "tier_write_errors", "crc_errors", "blocks_verified", "evicted_chunks", "evicted_bytes",
-         "no_space", "stale_reads", "read_errors", "unit_errors")
+UAPI = os.environ.get("UAPI", "/payload/uapi")
+_netlink = enums(UAPI + "/blobcache_netlink.h")
+_device = enums(UAPI + "/blobcache_dev.h")
 
-(_, _, R_ID, R_KIND, R_STATE, R_PRIORITY, R_SOURCE, R_PATH, R_OFFSET, R_LENGTH, R_ETAG, R_SIZE,
- R_LAST_MODIFIED, R_STATUS, R_AGE_MS) = range(15)
-FETCH, RESOLVE = 0, 1
-NEW, CLAIMED = 0, 1
 
-# --- uapi/blobcache_dev.h
+def _members(tag, prefix):
+    members = {**_netlink, **_device}[tag]
+    return {k.removeprefix(prefix): v for k, v in members.items() if k.startswith(prefix)}
 
-OK, CHANGED, GONE, DENIED, RETRY_AFTER, FAILED, UNSUPPORTED = range(7)
+
+# STATUS_GET ..., A_DEVICE ..., ST_DAEMON_PID ..., R_ID ..., FETCH, NEW ..., OK, CHANGED ...
+_numbers = {
+    **_members("bc_cmd", "BC_CMD_"),
+    **{"A_" + k: v for k, v in _members("bc_attr", "BC_A_").items()},
+    **{"ST_" + k: v for k, v in _members("bc_status_attr", "BC_STATUS_A_").items()},
+    **{"R_" + k: v for k, v in _members("bc_request_attr", "BC_REQUEST_A_").items()},
+    **_members("bc_request_kind", "BC_REQUEST_"), **_members("bc_request_state", "BC_REQUEST_"),
+    **_members("bc_done_status", "BC_DONE_"),
+}
+globals().update(_numbers)
+CMD_MAX = max(_members("bc_cmd", "BC_CMD_").values())
+A_MAX = max(_members("bc_attr", "BC_A_").values())
+# pylint: disable=undefined-variable
+DO = (STATUS_GET, TIER_ATTACH, TIER_DETACH, MOUNT_RELOWER, STATS_GET, RESOLVE_REPLY, RESIDENCY,
+      PREFETCH, EVICT, PIN_ADD, PIN_REMOVE)
+DUMP = (TIER_GET, MOUNT_GET, REQUEST_GET)
+TIER_NAMES = {v: k.lower() for k, v in _members("bc_tier_attr", "BC_TIER_A_").items()}
+STAT_NAMES = {v: k.lower() for k, v in _members("bc_stat", "BC_STAT_").items()}
+RESIDENT = _members("bc_residency_attr", "BC_RESIDENCY_A_")["RESIDENT"]
+
 SIZES = {"hello": 40, "claim": 32, "bind": 120, "fill": 56, "done": 40}
 
 
@@ -191,19 +203,18 @@ class Netlink:
 
     def stats(self):
         found = attrs(self.do(STATS_GET)[A_STATS])
-        return {STATS[k]: number(v) for k, v in found.items() if 1 < k < len(STATS)}
+        return {STAT_NAMES[k]: number(v) for k, v in found.items() if k > 1}
 
     def status(self):
         return {k: number(v) for k, v in attrs(self.do(STATUS_GET)[A_STATUS]).items()
-                if k != ST_VERSION}
+                if k != ST_MODULE_VERSION}
 
     def tier(self):
         """Of the attached tier, or None."""
         found = self.dump(TIER_GET)
         if not found:
             return None
-        tier = {TIER_ATTRS[k]: v for k, v in attrs(found[0][A_TIER]).items()
-                if k < len(TIER_ATTRS)}
+        tier = {TIER_NAMES[k]: v for k, v in attrs(found[0][A_TIER]).items()}
         return {k: v if k in ("device", "uuid", "label") else number(v) for k, v in tier.items()}
 
     def requests(self, kind=None):

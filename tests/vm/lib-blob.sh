@@ -57,6 +57,7 @@ blob_lower() {
 	BLOB_LOWER=$1
 	shift
 	mkdir -p "$BLOB_LOWER"
+	[ -e /dev/fuse ] || modprobe fuse
 	# Of the account; a prefix of the mount is rclone's own business.
 	RCLONE_CONFIG_AZ_TYPE=azureblob RCLONE_CONFIG_AZ_SAS_URL=$AZ_SAS_URL \
 		rclone mount "az:$AZ_CONTAINER" "$BLOB_LOWER" --config /dev/null --read-only \
@@ -70,7 +71,9 @@ blob_ready() {
 		blob_answer || bail "no files to compare with: $OUTPUT"
 		blob_truth_pending=
 	fi
-	[ -z "${BLOB_LOWER:-}" ] || wait_for 'mountpoint -q "$BLOB_LOWER"' 30 ||
+	[ -z "${BLOB_LOWER:-}" ] && return
+	wait_for 'mountpoint -q "$BLOB_LOWER" || [ ! -d /proc/$BLOB_LOWER_PID ]' 60 &&
+		[ -d "/proc/$BLOB_LOWER_PID" ] ||
 		bail "rclone did not mount: $(cat /run/test/rclone.log)"
 }
 

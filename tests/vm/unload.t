@@ -5,7 +5,7 @@
 # mount, an open file), and when it goes it leaves nothing: 50 rounds of load,
 # attach, mount, read, umount, detach, unload leave no slab cache and no memory.
 #
-# vm: disk=data:64M timeout=240
+# vm: disk=data:64M timeout=600
 
 . /payload/tests/vm/lib.sh
 
@@ -21,26 +21,13 @@ cat $LOWER/big $LOWER/dir/middle $LOWER/dir/small >/run/test/all
 echo '{ "allow_file": true, "volumes": [ { "source": "file://'$LOWER'" } ] }' >"$BC_CONF"
 chmod 600 "$BC_CONF"
 
-# start: in the background once it serves
-start() { blobcached -c "$BC_CONF" 2>>/run/test/blobcached.log; }
-
-# The daemon, without starting a process
-find_daemon() {
-	local p comm
-	for p in /proc/[0-9]*; do
-		if read -r comm <"$p/comm" && [ "$comm" = blobcached ]; then
-			BC_PID=${p#/proc/}
-			return
-		fi
-	done 2>/dev/null
-	return 1
+start() {
+	blobcached -f -c "$BC_CONF" 2>>/run/test/blobcached.log &
+	BC_PID=$!
 }
 
-stop() {
-	find_daemon && kill "$BC_PID" && wait_for '[ ! -e /proc/$BC_PID/fd/0 ]' 10
-}
-
-mounted() { mount -t blobcache $LOWER $T -o "ro,volume=file://$LOWER"; }
+# Reads wait until the daemon is there.
+mounted() { mount -t blobcache $LOWER $T -o "ro,on_daemon_loss=wait,volume=file://$LOWER"; }
 
 refused() {
 	run_fails "cannot be unloaded $1" rmmod blobcache || return
@@ -54,11 +41,13 @@ run_ok "a tier can be made" cachectl device format "$D"
 run_ok "and attached" cachectl device attach "$D"
 refused "while a tier is attached"
 run_ok "detached" cachectl device detach "$D"
-run_ok "the daemon comes" start
+start
+wait_for '[ "$(cachectl status --json | jq .daemon.pid)" = $BC_PID ]' 30
+ok $? "the daemon comes"
 refused "while the daemon runs"
 mkdir -p $T
 run_ok "mounted" mounted
-stop
+stop_daemon
 refused "while mounted"
 exec 5<$T/dir/small
 run_ok "unmounted, lazily" umount -l $T
@@ -76,7 +65,7 @@ round() {
 	insmod /payload/blobcache.ko && cachectl device attach "$D" >/dev/null && start && mounted &&
 		cat $T/big $T/dir/middle $T/dir/small | cmp - /run/test/all &&
 		[ "$(echo $T/* $T/*/*)" = "$T/big $T/dir $T/dir/middle $T/dir/small" ] &&
-		umount $T && stop && cachectl device detach "$D" >/dev/null && rmmod blobcache
+		umount $T && stop_daemon && cachectl device detach "$D" >/dev/null && rmmod blobcache
 }
 
 # memory: kB that cannot be had, the least of some looks: freeing takes its time

@@ -103,7 +103,8 @@ const struct command cmd_evict = {
 	.arg = CTL_ARG_PATH,
 	.help =
 "\n"
-"Only clean data goes: the next read fetches it again. Pinned files stay.\n"
+"Only clean data goes: the next read fetches it again. Pinned files stay; naming one is an\n"
+"error.\n"
 "\n"
 "Options\n"
 "  -r, --recursive      all files below directories\n"

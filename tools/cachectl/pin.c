@@ -94,7 +94,8 @@ static const struct command pin_add = {
 	.help =
 "\n"
 "A pin holds the version that is current now; what is not yet cached of it is kept as\n"
-"it arrives ('prefetch' fetches it).\n"
+"it arrives ('prefetch' fetches it). Later versions of the file are not pinned by it.\n"
+"Pins are kept in memory: they are gone when the module is unloaded.\n"
 "\n"
 "Options\n"
 "  -r, --recursive  all files below directories\n"
@@ -111,6 +112,8 @@ static const struct command pin_remove = {
 	.run = run_remove,
 	.arg = CTL_ARG_PATH,
 	.help =
+"\n"
+"Removes the pins of all versions of a file, also of those that are not current any more.\n"
 "\n"
 "Options\n"
 "  -r, --recursive  all files below directories\n"
