@@ -439,7 +439,8 @@ static bool open_netlink(struct bc_kernel *kernel, int *error, char *text, size_
 	result = join_events(kernel);
 	if (result < 0) {
 		*error = result == -NLE_PERM ? -EPERM : -EIO;
-		snprintf(text, size, "cannot listen to the kernel's events: %s%s", nl_geterror(result),
+		snprintf(text, size, "cannot listen to the kernel's events: %s%s",
+			 nl_geterror(result),
 			 result == -NLE_PERM ? "; run as root" : "");
 		return false;
 	}

@@ -120,7 +120,8 @@ static bool check_file(int fd, const char *path, struct stat *st,
 	}
 	/* Reading it would wait for requests that only this daemon serves. */
 	if ((unsigned long)fs.f_type == BC_SUPER_MAGIC) {
-		snprintf(text, size, "'%s' lies on a blobcache mount; move it to another file system", path);
+		snprintf(text, size,
+			 "'%s' lies on a blobcache mount; move it to another file system", path);
 		return false;
 	}
 	if (!S_ISREG(st->st_mode)) {
@@ -132,11 +133,13 @@ static bool check_file(int fd, const char *path, struct stat *st,
 		return false;
 	}
 	if (st->st_mode & (S_IWGRP | S_IWOTH)) {
-		snprintf(text, size, "'%s' can be written by others; run: chmod 600 '%s'", path, path);
+		snprintf(text, size, "'%s' can be written by others; run: chmod 600 '%s'", path,
+			 path);
 		return false;
 	}
 	if (st->st_uid != 0 && st->st_uid != geteuid()) {
-		snprintf(text, size, "'%s' belongs to uid %u; run: chown root '%s'", path, st->st_uid, path);
+		snprintf(text, size, "'%s' belongs to uid %u; run: chown root '%s'", path,
+			 st->st_uid, path);
 		return false;
 	}
 	return true;

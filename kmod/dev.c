@@ -30,7 +30,7 @@ MODULE_PARM_DESC(lease_ms, "milliseconds a claimed request may rest before it is
 #define LEASE_MAX_MS	60000U
 
 static struct {
-	struct mutex lock;
+	struct mutex lock;	/* hello against release */
 	struct bc_daemon_file *owner;
 	u64 epoch;
 	pid_t pid;

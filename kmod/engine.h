@@ -56,7 +56,7 @@ struct bc_client_options {
 	const char *domain;		/* trust domain or NULL */
 	enum bc_daemon_loss on_daemon_loss;
 	u32 deadline_ms;		/* of each read: BC_DEADLINE_MIN_MS..BC_DEADLINE_MAX_MS */
-	bool lower_exact;		/* an object bound to an ETag may be filled from the lower */
+	bool lower_exact;		/* objects bound to an ETag may take lower bytes */
 	u32 lower_workers;		/* most ops->read_lower() calls at once; 1..64 */
 };
 

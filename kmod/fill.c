@@ -139,7 +139,7 @@ static void table_del(struct bc_fill *fill)
 	bc_fills.count--;
 }
 
-/* Somebody joins for a better reason than it was begun for. If nobody waits yet, time begins anew. */
+/* Somebody joins for a better reason. If nobody waited yet, time begins anew. */
 static void promote(struct bc_fill *fill, const struct bc_fill *reason)
 {
 	lockdep_assert_held(&bc_fills.lock);
@@ -620,7 +620,8 @@ static bool lease_expired(const struct bc_fill *fill, unsigned long now)
 
 static bool retry_due(const struct bc_fill *fill, unsigned long now)
 {
-	return fill->state == BC_FILL_NEW && fill->retry_later && time_after_eq(now, fill->retry_at);
+	return fill->state == BC_FILL_NEW && fill->retry_later &&
+	       time_after_eq(now, fill->retry_at);
 }
 
 static bool needs_attention(struct bc_fill *fill, const void *unused)

@@ -55,7 +55,7 @@ struct bc_fill {
 	u64 id;
 	enum bc_fill_state state;	/* bc_fills.lock */
 	enum bc_priority priority;
-	bool parked;			/* waits for another fill to bind the object; bc_fills.lock */
+	bool parked;			/* another fill shall bind the object; bc_fills.lock */
 	bool kick;			/* the scan shall dispatch it; bc_fills.lock */
 	bool retry_later;		/* the store wants to be left alone until retry_at */
 	u8 lower_tries;
@@ -65,7 +65,7 @@ struct bc_fill {
 	unsigned long created, deadline, lease, announced, retry_at; /* jiffies; bc_fills.lock */
 
 	struct mutex copy_mutex;	/* one FILL copies at a time */
-	spinlock_t lock;
+	spinlock_t lock;		/* inside bc_fills.lock */
 	struct list_head waiters;	/* bc_io; fill->lock */
 	struct page **pages;		/* set once under copy_mutex */
 	u32 nr_pages;
@@ -77,7 +77,7 @@ struct bc_fill {
 };
 
 struct bc_fills {
-	spinlock_t lock;
+	spinlock_t lock;		/* see above */
 	DECLARE_HASHTABLE(table, 10);
 	struct list_head all;
 	u32 count;

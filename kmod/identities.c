@@ -117,7 +117,7 @@ static int read_unit(struct bc_tier *tier, u64 index, struct bc_disk_identity_un
 	if (ret == -EBADMSG)
 		bc_stat_inc(BC_STAT_UNIT_ERRORS);
 	if (ret)
-		/* Damaged: those behind it may be good, if the first is, which tells the generation. */
+		/* Damaged: go on behind it, unless it is the first, which tells the generation. */
 		return ret != -EBADMSG || !index;
 	generation = le64_to_cpu(unit->head.generation);
 	if (!index)

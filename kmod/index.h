@@ -134,8 +134,8 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
  * @id: of the hit
  * @place: out, if 0 is returned: its blocks, owned by the caller from now on
  *
- * For a block whose checksum failed; a user's pin does not keep it. Whatever is returned, nobody finds the entry any more and the
- * caller's pin is consumed.
+ * For a block whose checksum failed; a user's pin does not keep it. Whatever is returned, nobody
+ * finds the entry any more and the caller's pin is consumed.
  * Return: 0, or -EBUSY if others still read it: then its blocks come back through the last of
  * their bc_index_unpin_last(), or else through the evictor.
  */

@@ -25,6 +25,7 @@ static const struct part parts[] = {
 	{ bc_pins_init, bc_pins_exit },
 	{ bc_lower_init, bc_lower_exit },
 	{ bc_fills_init, bc_fills_exit },
+	{ bc_fs_identity_init, bc_identity_exit },
 	{ bc_netlink_init, bc_netlink_exit },
 	{ bc_dev_init, bc_dev_exit },
 	{ bc_fs_init, bc_fs_exit },

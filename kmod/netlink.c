@@ -49,7 +49,7 @@ static bool missing(struct genl_info *info, enum bc_attr attr)
 {
 	if (info->attrs[attr])
 		return false;
-	NL_SET_ERR_MSG(info->extack, "a required attribute is missing");
+	NL_SET_ERR_MSG(info->extack, "the request lacks an attribute it needs");
 	return true;
 }
 

@@ -40,7 +40,7 @@ struct bc_object {
 	enum bc_binding binding;
 	struct bc_version version;
 	struct bc_key key;
-	struct mutex bind_mutex;
+	struct mutex bind_mutex;	/* one binder at a time */
 	wait_queue_head_t bind_wait;	/* bound, or a fill of it ended */
 	bool lower_only;		/* read past the cache; never changes */
 	bool gone;			/* the store has this version no longer */

@@ -24,7 +24,9 @@ static struct bc_tier __rcu *live_tier;
 static DEFINE_MUTEX(tier_mutex);	/* attach against detach */
 
 /* The holder the block layer reports when somebody else wants the device. */
-static char tier_holder[] = "blobcache";
+static struct {
+	char name;
+} tier_holder;
 
 struct bc_tier *bc_tier_get(void)
 {
@@ -209,7 +211,7 @@ static int open_device(struct bc_tier *tier, const char *path, struct netlink_ex
 	u32 sector;
 	int ret;
 
-	ret = bc_bdev_open(path, tier_holder, &tier->bdev);
+	ret = bc_bdev_open(path, &tier_holder, &tier->bdev);
 	if (ret == -EBUSY) {
 		NL_SET_ERR_MSG(extack, "device is in use: mounted, attached, or held by another driver");
 		return ret;

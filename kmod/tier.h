@@ -38,7 +38,7 @@ struct bc_tier {
 	struct percpu_ref ref;
 	struct completion idle;		/* last reference gone */
 	struct bc_index index;
-	spinlock_t lock;
+	spinlock_t lock;		/* see above */
 	struct bc_frames frames;
 	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
 	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */

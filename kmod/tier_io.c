@@ -403,7 +403,7 @@ static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, stru
 	ret = write_chunk(tier, &place, pages, bytes);
 	bc_tier_io_result(tier, ret);
 	if (ret) {
-		/* The place stays in use until the next attach: the next chunk must not try it too. */
+		/* The place stays in use until the next attach: nobody must try it too. */
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
 		pr_warn_ratelimited("%s: write of frame %u failed: error %d; frame not used any more\n",
 				    tier->name, place.frame, ret);

@@ -73,7 +73,7 @@ enum bc_status_attr {
 	BC_STATUS_A_DAEMON_PID,		/* u32: 0 = no daemon */
 	BC_STATUS_A_DAEMON_ANSWERS,	/* u32: 0 = it let a request rest longer than its lease */
 	BC_STATUS_A_DAEMON_EPOCH,	/* u64 */
-	BC_STATUS_A_DAEMON_SINCE_MS,	/* u64: since this daemon came, or since the last one went */
+	BC_STATUS_A_DAEMON_SINCE_MS,	/* u64: since it came, or since the last one went */
 	BC_STATUS_A_TIERS,		/* u32 */
 	BC_STATUS_A_MOUNTS,		/* u32 */
 	BC_STATUS_A_REQUESTS,		/* u32: pending */
@@ -136,7 +136,7 @@ enum bc_mount_attr {
 	BC_MOUNT_A_LOWER_EXACT,		/* u32: 0 or 1 */
 	BC_MOUNT_A_READ_ONLY,		/* u32: 0 or 1 */
 	BC_MOUNT_A_LOWER_SUSPECT,	/* u32: 0 or 1 */
-	BC_MOUNT_A_STALE_OPENS,		/* u64: opens served by an identity that could not be renewed */
+	BC_MOUNT_A_STALE_OPENS,		/* u64: opens by an identity that could not be renewed */
 	BC_MOUNT_A_OPEN_FILES,		/* u64 */
 	BC_MOUNT_A_LOWER_STUCK,		/* u32: workers waiting in the lower now */
 	__BC_MOUNT_A_MAX
@@ -204,9 +204,9 @@ enum bc_request_attr {
 	BC_REQUEST_A_STATE,		/* u32: enum bc_request_state */
 	BC_REQUEST_A_PRIORITY,		/* u32: enum bc_priority */
 	BC_REQUEST_A_SOURCE,		/* string */
-	BC_REQUEST_A_PATH,		/* string: name of the object in its source, no leading '/' */
+	BC_REQUEST_A_PATH,		/* string: name in the source, no leading '/' */
 	BC_REQUEST_A_OFFSET,		/* u64: fetch */
-	BC_REQUEST_A_LENGTH,		/* u64: fetch; may reach past the end of an unbound object */
+	BC_REQUEST_A_LENGTH,		/* u64: fetch; may reach past the end if unbound */
 	BC_REQUEST_A_ETAG,		/* string: absent = unbound */
 	BC_REQUEST_A_SIZE,		/* u64: of the object; absent = unbound */
 	BC_REQUEST_A_LAST_MODIFIED,	/* s64, in the reply to resolve */

@@ -63,7 +63,8 @@ static bool copy_volume(struct azure *azure, const struct bc_volume *volume)
 	azure->auth.account = copy(volume->auth.account);
 	return azure->version && !azure->ca_file == !volume->ca_file &&
 	       !azure->proxy == !volume->proxy && !azure->auth.account == !volume->auth.account &&
-	       (!secret->bytes || bc_secret_copy(&azure->auth.secret, secret->bytes, secret->length));
+	       (!secret->bytes || bc_secret_copy(&azure->auth.secret, secret->bytes,
+						 secret->length));
 }
 
 /* "se=2026-11-20T12%3A00%3A00Z" in a SAS says until when it is good. */

@@ -29,7 +29,7 @@ struct bc_net;
 struct bc_volume;
 struct bc_transfer;
 
-#define BC_STORE_BLOCKS	(1U << 0)	/* start() blocks: keep it off threads that serve the network */
+#define BC_STORE_BLOCKS	(1U << 0)	/* start() blocks: not for threads of the network */
 #define BC_STORE_LISTS	(1U << 1)
 
 /* A version of an object, as its store tells it. */
@@ -94,7 +94,7 @@ struct bc_list_entry {
 struct bc_list {
 	struct bc_transfer transfer;
 	bool recursive;
-	char *marker;			/* NULL = first page; in end(): of the next page, malloced */
+	char *marker;			/* NULL = first page; in end(): of the next, malloced */
 	void (*entry)(struct bc_list *list, const struct bc_list_entry *entry);
 	void *parser;			/* the store's, while it runs */
 };

@@ -47,6 +47,7 @@ struct bc_mount_info {
 	u32 lower_stuck;
 };
 
+int bc_fs_identity_init(void);
 int bc_fs_init(void);
 void bc_fs_exit(void);
 int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg), void *arg);

@@ -406,6 +406,16 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 }
 
 /**
+ * bc_fs_identity_init - make the identity table, of which tiers know too
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bc_fs_identity_init(void)
+{
+	return bc_identity_init(max_identities);
+}
+
+/**
  * bc_fs_init - register the filesystem
  *
  * Return: 0 or errno.
@@ -414,12 +424,9 @@ int bc_fs_init(void)
 {
 	int error;
 
-	error = bc_identity_init(max_identities);
-	if (error)
-		return error;
 	error = bc_inodes_init();
 	if (error)
-		goto err_identity;
+		return error;
 	error = bc_calls_init();
 	if (error)
 		goto err_inodes;
@@ -432,8 +439,6 @@ err_calls:
 	bc_calls_exit();
 err_inodes:
 	bc_inodes_exit();
-err_identity:
-	bc_identity_exit();
 	return error;
 }
 
@@ -443,5 +448,4 @@ void bc_fs_exit(void)
 	unregister_filesystem(&bc_fs_type);
 	bc_calls_exit();
 	bc_inodes_exit();
-	bc_identity_exit();
 }

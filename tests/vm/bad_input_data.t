@@ -195,13 +195,13 @@ def session(text, **want):
 descs = table()
 runs = extents(descs)
 whole = [r for r in runs if len(r) == 16]
-part = [r for r in runs if len(r) == 1 and descs[r[0]][1].length < td.BLOCK - 4096]
+part = [r[-1] for r in runs if descs[r[-1]][1].length < td.BLOCK]
 t.ok(len(whole) >= 14 and len(part) >= 3, f"on the tier: {len(whole)} whole chunks, {len(runs) - len(whole)} others")
 disk.flip(disk.block_offset(*whole[0][0]), 0)                                   # first bit of a chunk
 disk.flip(disk.block_offset(*whole[1][7]) + 12345, 5)                           # in the middle
 disk.flip(disk.block_offset(*whole[2][15]) + td.BLOCK - 1, 7)                   # last bit of a chunk
-disk.flip(disk.block_offset(*part[0][0]) + descs[part[0][0]][1].length - 1, 7)  # last valid bit of a tail
-disk.flip(disk.block_offset(*part[1][0]) + descs[part[1][0]][1].length, 0)      # the one behind: means nothing
+disk.flip(disk.block_offset(*part[0]) + descs[part[0]][1].length - 1, 7)  # last valid bit of a tail
+disk.flip(disk.block_offset(*part[1]) + descs[part[1]][1].length, 0)      # the one behind: means nothing
 # Two frames exchanged, one of zeros, a block with its neighbour's bytes.
 a, b = disk.block_offset(*whole[3][0]), disk.block_offset(*whole[4][0])
 first, second = disk.read(a, td.FRAME), disk.read(b, td.FRAME)

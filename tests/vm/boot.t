@@ -10,6 +10,7 @@
 
 diag "uptime when the test starts: $(cut -d' ' -f1 /proc/uptime) s"
 is "$(uname -r)" "$KVER" "runs the kernel of series $K"
+is "$(nproc)" 2 "has the processors it asked for"
 is "$(blockdev --getsize64 "$(disk data)")" "$((64 << 20))" "disk data is there"
 is "$(blockdev --getsize64 "$(disk second)")" "$((32 << 20))" "disk second is there"
 run_ok "the kernel's own modules are there" modprobe loop

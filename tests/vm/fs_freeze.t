@@ -20,7 +20,7 @@ echo late > /mnt/data/dir/late
 # rclone DIR: mount /mnt/data there
 lower() {
 	rclone mount /mnt/data "$1" --config /dev/null --read-only --attr-timeout 1s --dir-cache-time 1s \
-		--log-file "/tmp/rclone.$(basename "$1")" &
+		--log-file "/tmp/rclone.$(basename "$1")" 5<&- &
 	rclone=$!
 	wait_for "grep -q ' $1 fuse' /proc/mounts" 60 || bail "rclone did not mount $1"
 }

@@ -60,7 +60,7 @@ blob_lower() {
 	[ -e /dev/fuse ] || modprobe fuse
 	# Of the account; a prefix of the mount is rclone's own business.
 	RCLONE_CONFIG_AZ_TYPE=azureblob RCLONE_CONFIG_AZ_SAS_URL=$AZ_SAS_URL \
-		rclone mount "az:$AZ_CONTAINER" "$BLOB_LOWER" --config /dev/null --read-only \
+		rclone mount "az:$AZ_CONTAINER" "$BLOB_LOWER" --config /dev/null \
 		--log-file /run/test/rclone.log "$@" &
 	BLOB_LOWER_PID=$!
 }

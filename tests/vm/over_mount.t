@@ -13,7 +13,7 @@
 
 T=/mnt/data
 blob_truth
-blob_lower $T
+blob_lower $T --read-only
 run_ok "module loads" load_module || done_testing
 run_ok "a tier can be made and attached" blob_tier || done_testing
 blob_daemon

@@ -172,6 +172,8 @@ t.same(old, 8 * MIB, "... which is there")
 t.run_ok("the path's pin can be removed", "cachectl", "pin", "remove", *paths([early]))
 t.same(set(pins()), set(EARLY) - {early}, "... whatever version it is of")
 t.run_ok("the new version can be pinned", "cachectl", "pin", "add", *paths([early]))
+t.drop_caches(3)
+t.same(wrong([early]), [], "... and what is missing of it comes")
 t.run_ok("the tier can be emptied again", "cachectl", "evict", "--device", TIER)
 pinned = adds_up("with a new version")["pinned_bytes"]
 t.same(pinned, sum(blocks(sizes[n]) for n in EARLY), "pinned is the new version and the others")

@@ -68,9 +68,11 @@ round() {
 		umount $T && stop_daemon && cachectl device detach "$D" >/dev/null && rmmod blobcache
 }
 
-# memory: kB that cannot be had, the least of some looks: freeing takes its time
+# memory: sets $used (kB that cannot be had), $SUnreclaim, $VmallocUsed, $Percpu:
+# each the least of some looks, as freeing takes its time
 memory() {
-	local i name kb used least=999999999
+	local i name kb now
+	used=999999999 SUnreclaim=$used VmallocUsed=$used Percpu=$used
 	for i in 1 2 3 4 5; do
 		sync
 		echo 3 >/proc/sys/vm/drop_caches
@@ -78,35 +80,31 @@ memory() {
 		pause 0.2
 		while read -r name kb _; do
 			case $name in
-			MemTotal:) used=$kb ;;
+			MemTotal:) now=$kb ;;
 			# What the test itself keeps in files and processes is not ours.
-			MemFree: | Cached: | Buffers: | AnonPages: | PageTables: | SReclaimable:) used=$((used - kb)) ;;
+			MemFree: | Cached: | Buffers: | AnonPages: | PageTables: | SReclaimable:)
+				now=$((now - kb)) ;;
+			SUnreclaim: | VmallocUsed: | Percpu:)
+				name=${name%:}
+				[ "$kb" -ge "${!name}" ] || printf -v "$name" %s "$kb" ;;
 			esac
 		done </proc/meminfo
-		[ "$used" -ge "$least" ] || least=$used
+		[ "$now" -ge "$used" ] || used=$now
 	done
-	echo "$least"
+	diag "after $1: used=$used SUnreclaim=$SUnreclaim VmallocUsed=$VmallocUsed Percpu=$Percpu (kB)"
 }
 
-# counts: what else may grow
-counts() {
-	local slab
-	slab=$(awk '/^(SUnreclaim|VmallocUsed|Percpu|KernelStack):/ { printf "%s%d ", $1, $2 }' /proc/meminfo)
-	echo "$slab threads:$(cat /proc/loadavg | sed 's/.*\/\([0-9]*\) .*/\1/')"
-}
-
-good=0
 for ((i = 1; i <= 50; i++)); do
-	round && good=$((good + 1)) || { diag "round $i failed"; diag_file /run/test/blobcached.log; break; }
-	if [ $i = 10 ]; then
-		ten=$(memory)
-		diag "after 10: used:$ten $(counts)"
-	fi
+	round || { diag "round $i failed"; diag_file /run/test/blobcached.log; break; }
+	[ $i = 10 ] && memory 10 && ten=("$used" "$SUnreclaim" "$VmallocUsed" "$Percpu")
 done
-is $good 50 "50 rounds of load, attach, mount, read, umount, detach, unload"
-fifty=$(memory)
-diag "after 50: used:$fifty $(counts)"
-num_le $((fifty - ${ten:-0})) 1024 "40 rounds left no memory behind (kB)"
+is $i 51 "50 rounds of load, attach, mount, read, umount, detach, unload"
+memory 50
+# What one round leaves comes 40 times.
+num_le $((used - ten[0])) 1024 "40 rounds left no memory behind (kB)"
+num_le $((SUnreclaim - ten[1])) 256 "nothing of slabs"
+num_le $((VmallocUsed - ten[2])) 16 "no mapping"
+num_le $((Percpu - ten[3])) 16 "nothing per processor"
 is "$(grep -cE '^(bc_|blobcache)' /proc/slabinfo)" 0 "no slab cache is left"
 is "$(ls -d /dev/blobcache* /sys/class/misc/blobcache* /sys/kernel/slab/*bc_* 2>/dev/null)" "" \
 	"no device node is left"

@@ -17,7 +17,8 @@ usage: verify.py COMMAND [ARGUMENTS]    one command
       sha=1              compare the SHA-256 with the source's list, too
       errno=EIO,ESTALE   every file must fail so; maybe=1: or be right
       timeout=SECONDS    for one file
-  opens ROOT [count=N] [match=GLOB]   open, read the first byte, close
+  opens ROOT [count=N] [match=GLOB] [limit=SECONDS]
+                         open, read the first byte, close
   tree ROOT              names, types, sizes, times as JSON
   tree ROOT as=FILE      compare with what that wrote to FILE; walk=0: without
                          reading directories, by FILE's names
@@ -303,7 +304,7 @@ def check(root, *words):
 
 
 def opens(root, *words):
-    args = arguments(words, count=1000, match=[])
+    args = arguments(words, count=1000, match=[], limit=60.0)
     truth = Truth()
     paths = [(os.path.join(root, n), truth.map[truth.places[n][0]])
              for n in chosen(args.match) if truth.places[n][1]]
@@ -325,6 +326,10 @@ def opens(root, *words):
         now = time.monotonic()
         worst = max(worst, now - last)
         last = now
+        if now - start > args.limit:
+            bad += 1
+            print(f"only {i + 1} opens in {args.limit:.0f} s")
+            break
     print(f"opens={args.count} bad={bad} worst={int(worst * 1000)} ms={int((last - start) * 1000)}")
     return 1 if bad else 0
 

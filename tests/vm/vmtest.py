@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SOCK = "/run/blobcache/blobcached.sock"
@@ -229,3 +230,45 @@ class Daemon:
                 return "".join(f.readlines()[-lines:])
         except OSError as e:
             return str(e)
+
+
+# --- a real Blob mount: Azurite on the host ("# vm: host=dataset"), rclone in the guest
+
+class Rclone:
+    """rclone mount of the container. It caches attributes and listings for minutes, as users' mounts do."""
+
+    def __init__(self, directory, *options):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+        env = {**os.environ, "RCLONE_CONFIG_AZ_TYPE": "azureblob",
+               "RCLONE_CONFIG_AZ_SAS_URL": os.environ["AZ_SAS_URL"]}
+        self.process = subprocess.Popen(
+            ["rclone", "mount", "az:" + os.environ["AZ_CONTAINER"], directory, "--config", "/dev/null",
+             "--read-only", "--log-file", "/run/test/rclone.log", *options],
+            stdin=subprocess.DEVNULL, env=env)
+
+    def ready(self, seconds=60):
+        return wait_for(lambda: os.path.ismount(self.directory), seconds, "rclone mounts")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def azure_daemon():
+    """A blobcached which is not started yet, for the container."""
+    return Daemon({"volumes": [{
+        "source": os.environ["AZ_SOURCE"], "scheme": "http",
+        "auth": {"type": "shared-key", "account": os.environ["AZURITE_ACCOUNT"],
+                 "key": os.environ["AZURITE_KEY"]}}]})
+
+
+def uploaded(seconds=60):
+    """Has the host uploaded the dataset? It does so while the machine boots."""
+    def there():
+        try:
+            with urllib.request.urlopen(os.environ["HOST_LOGS"] + "/dataset.json") as reply:
+                return json.load(reply)
+        except OSError:
+            return None
+    return wait_for(there, seconds, "the dataset is uploaded")

@@ -26,7 +26,7 @@ read_all() {
 }
 
 blob_truth
-blob_lower $T
+blob_lower $T --read-only
 run_ok "module loads" load_module || done_testing
 run_ok "a tier can be made and attached" blob_tier || done_testing
 blob_daemon

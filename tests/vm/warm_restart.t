@@ -32,7 +32,7 @@ all_hits() {
 was_clean() { cachectl device list --json | jq -c '[.devices[].was_clean]'; }
 
 blob_truth
-blob_lower $T
+blob_lower $T --read-only
 run_ok "module loads" load_module || done_testing
 if [ "$VM_BOOT" = 1 ]; then
 	run_ok "a tier can be made and attached" blob_tier || done_testing

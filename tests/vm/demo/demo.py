@@ -112,7 +112,7 @@ class Pass:
     def run(self):
         done, told = 0, time.monotonic()
         for name, want in self.listing.files.items():
-            if time.monotonic() > told + 10:
+            if time.monotonic() > told + 20:
                 told = time.monotonic()
                 say(f"    {self.name}: {done >> 20} of {self.listing.bytes >> 20} MiB")
             try:
