@@ -81,6 +81,14 @@ u32 bc_chunk_bytes(const struct bc_object *object, u32 chunk)
 	return min_t(u64, object->version.size - start, BC_CHUNK_SIZE);
 }
 
+/* Mounts share a fill only if both would have it end the same way when the daemon goes. */
+static bool same_policy(const struct bc_client *a, const struct bc_client *b)
+{
+	return a == b || (a->lower_exact == b->lower_exact &&
+			  a->on_daemon_loss == b->on_daemon_loss &&
+			  a->deadline_ms == b->deadline_ms);
+}
+
 /*
  * The fill of this chunk of the object, of this mount or of another. A store
  * that gives one ETag to two sizes gets two fills.
@@ -94,7 +102,9 @@ static struct bc_fill *table_find(const struct bc_object *object, const struct b
 	hash_for_each_possible(bc_fills.table, fill, hash, bc_key_hash(key, chunk)) {
 		if (fill->chunk != chunk || !bc_key_equal(&fill->key, key))
 			continue;
-		if (fill->object == object || fill->length == bc_chunk_bytes(object, chunk))
+		if (fill->object == object ||
+		    (same_policy(fill->object->client, object->client) &&
+		     fill->length == bc_chunk_bytes(object, chunk)))
 			return fill;
 	}
 	return NULL;
@@ -614,8 +624,9 @@ static bool lease_expired(const struct bc_fill *fill, unsigned long now)
 {
 	if (fill->state == BC_FILL_CLAIMED)
 		return time_after(now, fill->lease);
+	/* Also once the daemon is suspect: this one was announced before, and nobody told it. */
 	return fill->state == BC_FILL_NEW && !fill->parked && !fill->retry_later &&
-	       bc_daemon_alive() && time_after(now, fill->announced + bc_daemon_lease());
+	       bc_daemon_present() && time_after(now, fill->announced + bc_daemon_lease());
 }
 
 static bool retry_due(const struct bc_fill *fill, unsigned long now)
