@@ -29,7 +29,7 @@ mount -t overlay none -o lowerdir=/lib/modules,upperdir=/run/modules/upper,workd
 	/lib/modules || bail "no overlay"
 host_log modules.tar | tar -x -C "/lib/modules/$KVER" || bail "DKMS installed nothing"
 
-like "$(modinfo -F filename blobcache)" "^(/usr)?/lib/modules/$KVER/updates/dkms/blobcache\.ko" \
+like "$(modinfo -F filename blobcache)" "^(/usr)?/lib/modules/${KVER//+/[+]}/updates/dkms/blobcache\.ko" \
 	"modinfo finds what DKMS installed"
 run_ok "modprobe blobcache" modprobe blobcache || done_testing
 is "$(cat /sys/module/blobcache/version)" "$DKMS_VERSION" "its version is the sources'"

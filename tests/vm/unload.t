@@ -76,8 +76,8 @@ memory() {
 	for i in 1 2 3 4 5; do
 		sync
 		echo 3 >/proc/sys/vm/drop_caches
-		echo 1 >/proc/sys/vm/compact_memory	# gives back the processors' own lists
 		pause 0.2
+		echo 1 >/proc/sys/vm/stat_refresh
 		while read -r name kb _; do
 			case $name in
 			MemTotal:) now=$kb ;;
@@ -89,6 +89,10 @@ memory() {
 				[ "$kb" -ge "${!name}" ] || printf -v "$name" %s "$kb" ;;
 			esac
 		done </proc/meminfo
+		# Free, too: what the processors keep for their next allocations.
+		while read -r name kb _; do
+			[ "$name" = count: ] && now=$((now - kb * 4))
+		done </proc/zoneinfo
 		[ "$now" -ge "$used" ] || used=$now
 	done
 	diag "after $1: used=$used SUnreclaim=$SUnreclaim VmallocUsed=$VmallocUsed Percpu=$Percpu (kB)"
