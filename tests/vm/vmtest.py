@@ -240,6 +240,7 @@ class Rclone:
     def __init__(self, directory, *options):
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
+        run("modprobe", "fuse")         # a module in some kernels
         env = {**os.environ, "RCLONE_CONFIG_AZ_TYPE": "azureblob",
                "RCLONE_CONFIG_AZ_SAS_URL": os.environ["AZ_SAS_URL"]}
         self.process = subprocess.Popen(
