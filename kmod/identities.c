@@ -71,7 +71,8 @@ int bc_identities_save(struct bc_tier *tier)
 	if (!save.unit)
 		return -ENOMEM;
 	save.generation = ++tier->identity_generation;
-	bc_identity_for_each(save_one, &save);
+	if (bc_identity_for_each(save_one, &save) < 0)
+		save.error = -ENOMEM;	/* an empty first unit would void the older save */
 	/* Also an empty one, if it is the first: it voids the older save. */
 	if (!save.error && (save.used || !save.index) &&
 	    save.index < tier->super.layout.identity_units)

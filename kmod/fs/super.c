@@ -159,6 +159,7 @@ static int attach_engine(struct bc_mount *mount)
 
 static int make_root(struct super_block *sb, struct fs_context *fc)
 {
+	struct inode *root;
 	struct bc_mount *mount = BC_M(sb);
 	unsigned long timeout = msecs_to_jiffies(mount->options.deadline_ms);
 	struct kstat stat;
@@ -171,7 +172,10 @@ static int make_root(struct super_block *sb, struct fs_context *fc)
 		errorfc(fc, "the lower directory %s does not answer: error %d", fc->source, error);
 		return error;
 	}
-	sb->s_root = d_make_root(bc_visible_get(sb, mount->options.prefix, &stat));
+	root = bc_visible_get(sb, mount->options.prefix, &stat);
+	if (IS_ERR(root))
+		return PTR_ERR(root);
+	sb->s_root = d_make_root(root);
 	if (!sb->s_root)
 		return -ENOMEM;
 	bc_dentry_set_lower(sb->s_root, &mount->lower, mount->lower_generation, &stat);

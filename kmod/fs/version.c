@@ -332,13 +332,21 @@ static struct inode *find_lower(struct bc_inode *visible)
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
 	struct bc_lower_attr attr;
 	struct bc_version version;
+	struct inode *mapping;
 	struct bc_key key;
 
 	attr_of(visible, &attr);
 	bc_lower_version(&attr, &version);
 	bc_key_version(bc_client_volume_id(mount->client), visible->path, strlen(visible->path),
 		       version.etag, version.etag_length, &key);
-	return bc_mapping_find(visible->vfs.i_sb, BC_INODE_LOWER, &key);
+	mapping = bc_mapping_find(visible->vfs.i_sb, BC_INODE_LOWER, &key);
+	/* The lower failed it once; who opens now gets one that knows nothing of that. */
+	if (mapping && READ_ONCE(BC_I(mapping)->gone)) {
+		remove_inode_hash(mapping);
+		iput(mapping);
+		mapping = NULL;
+	}
+	return mapping;
 }
 
 static struct inode *get_unbound(struct bc_inode *visible, enum bc_inode_kind kind)
