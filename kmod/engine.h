@@ -33,6 +33,7 @@ struct bc_object;
  * struct bc_version - one version of an object
  * @size: bytes
  * @last_modified: seconds since the epoch
+ * @asked_ns: boot clock before the store was asked for it; 0 if it was not
  * @etag_length: 1..BC_ETAG_MAX
  * @etag: strong ETag without quotes; for a lower version what the front end
  *	made of size, mtime and ctime; zero terminated
@@ -40,6 +41,7 @@ struct bc_object;
 struct bc_version {
 	u64 size;
 	s64 last_modified;
+	s64 asked_ns;
 	u32 etag_length;
 	char etag[BC_ETAG_MAX + 1];
 };
@@ -218,10 +220,11 @@ u64 bc_residency(struct bc_object *object, u64 *pending);
  * @client: client
  * @path: as for bc_object_create()
  * @timeout_ms: at most this long; 0 = only if the answer is here at once
- * @version: out
+ * @version: out; of -ENOENT only asked_ns
  *
- * Single flight per path. Killable. Return: 0; -ENOENT the store has no such object; -EACCES;
- * -EOPNOTSUPP bypass the cache; -ENOTCONN no daemon; -ETIMEDOUT; -EINTR; -EIO.
+ * Single flight per path: somebody else may have asked, earlier. Killable.
+ * Return: 0; -ENOENT the store has no such object; -EACCES; -EOPNOTSUPP bypass the cache; -ENOTCONN
+ * no daemon; -ETIMEDOUT; -EINTR; -EIO.
  */
 int bc_resolve(struct bc_client *client, const char *path, u32 timeout_ms,
 	       struct bc_version *version);

@@ -18,8 +18,9 @@ struct entry {
 };
 
 struct bucket {
-	spinlock_t lock;	/* for the list and its entries */
+	spinlock_t lock;	/* for what follows, and the entries */
 	struct entry *first;
+	s64 forgot_ns;		/* when the last forgotten path, of all here, was asked for */
 };
 
 static struct {
@@ -137,11 +138,11 @@ static int insert(const struct bc_identity *identity, bool replace)
 
 	spin_lock(&bucket->lock);
 	link = find_link(bucket, &identity->volume, &identity->path);
-	if (!*link) {
+	if (!*link && identity->resolved_ns > bucket->forgot_ns) {
 		*link = new;
 		new = NULL;
 		atomic_add_return(1, &table.count);
-	} else if (replace) {
+	} else if (*link && replace && identity->resolved_ns >= (*link)->identity.resolved_ns) {
 		(*link)->identity = *identity;
 		(*link)->used = true;
 	}
@@ -151,11 +152,15 @@ static int insert(const struct bc_identity *identity, bool replace)
 }
 
 /**
- * bc_identity_store - record what is known of a path now
+ * bc_identity_store - record what the store said of a path
  * @identity: copied; replaces what was known
  *
+ * Answers may arrive in another order than the questions were asked: what was asked later stays,
+ * and what was asked before the path was forgotten is not recorded. (Nor, now and then, is that of
+ * another path: forgetting is remembered per bucket. It is asked again then.)
+ *
  * Process context, may sleep for memory.
- * Return: 0 or -ENOMEM.
+ * Return: 0, also if something newer is known; or -ENOMEM.
  */
 int bc_identity_store(const struct bc_identity *identity)
 {
@@ -175,18 +180,22 @@ int bc_identity_insert_loaded(const struct bc_identity *identity)
 }
 
 /**
- * bc_identity_forget - a path is no longer what was known
+ * bc_identity_forget_asked - the store said that it has no such path
  * @volume: volume id
  * @path: path hash
+ * @asked_ns: boot clock when it was asked; what was asked later stays
  */
-void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns)
 {
 	struct bucket *bucket = bucket_of(path);
 	struct entry **link, *entry;
 
 	spin_lock(&bucket->lock);
+	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
 	link = find_link(bucket, volume, path);
 	entry = *link;
+	if (entry && entry->identity.resolved_ns > asked_ns)
+		entry = NULL;
 	if (entry)
 		*link = entry->next;
 	spin_unlock(&bucket->lock);
@@ -195,6 +204,16 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
 		atomic_dec_return(&table.count);
 		changed();
 	}
+}
+
+/**
+ * bc_identity_forget - a path is no longer what was known, nor what the store was asked before now
+ * @volume: volume id
+ * @path: path hash
+ */
+void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+{
+	bc_identity_forget_asked(volume, path, ktime_get_boottime_ns());
 }
 
 /* A number that differs from an earlier one if something was stored or forgotten since. */
@@ -383,6 +402,7 @@ int bc_identity_init(u32 max)
 	for (i = 0; i < count; i++) {
 		spin_lock_init(&table.buckets[i].lock);
 		table.buckets[i].first = NULL;
+		table.buckets[i].forgot_ns = S64_MIN;
 	}
 	atomic_set(&table.count, 0);
 	atomic_set(&table.hand, 0);

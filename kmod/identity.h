@@ -36,7 +36,7 @@ struct bc_lower_attr {
  * @flags: of BC_IDENTITY_FLAGS
  * @size: of the version, as the store says
  * @last_modified: seconds since the epoch, as the store says
- * @resolved_ns: boot clock when the store said so; may be negative, before this boot
+ * @resolved_ns: boot clock when the store was asked; may be negative, before this boot
  * @lower: what the lower showed when the version was recorded
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
@@ -61,6 +61,7 @@ void bc_identity_exit(void);
 bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 		      struct bc_identity *out);
 int bc_identity_store(const struct bc_identity *identity);
+void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);

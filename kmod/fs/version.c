@@ -38,14 +38,14 @@ static bool find_identity(struct bc_inode *visible, struct bc_identity *id)
 	       id->kind == BC_IDENTITY_FILE;
 }
 
-static void set_version(struct bc_identity *id, const struct bc_version *version, s64 now)
+static void set_version(struct bc_identity *id, const struct bc_version *version)
 {
 	id->kind = BC_IDENTITY_FILE;
 	memcpy(id->etag, version->etag, sizeof(id->etag));
 	id->etag_length = version->etag_length;
 	id->size = version->size;
 	id->last_modified = version->last_modified;
-	id->resolved_ns = now;
+	id->resolved_ns = version->asked_ns;
 	id->flags = 0;
 	id->moved_ns = 0;
 }
@@ -76,7 +76,7 @@ void bc_version_bound(struct bc_source *source, const struct bc_version *version
 		.lower = source->attr,
 	};
 
-	set_version(&id, version, ktime_get_boottime_ns());
+	set_version(&id, version);
 	if (id.lower.size != id.size)
 		id.flags = BC_IDENTITY_LOWER_BEHIND;
 	store(&id);
@@ -204,13 +204,15 @@ static bool same_version(const struct bc_identity *id, const struct bc_version *
 
 /* The store has the same version as before. */
 static void take_same(struct bc_inode *visible, struct bc_identity *id,
-		      const struct bc_lower_attr *attr, s64 now, struct choice *choice)
+		      const struct bc_lower_attr *attr, s64 asked_ns, struct choice *choice)
 {
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	/* The lower was looked at after that, perhaps: its times do not count from the question. */
+	s64 now = ktime_get_boottime_ns();
 	bool moved = mount->options.consistency != BC_CONSISTENCY_IMMUTABLE &&
 		     bc_lower_attr_moved(&id->lower, attr);
 
-	id->resolved_ns = now;
+	id->resolved_ns = asked_ns;
 	if (moved && !lower_settled(id, attr, now)) {
 		if (!id->moved_ns || bc_lower_attr_moved(&id->moved, attr)) {
 			id->moved = *attr;
@@ -233,16 +235,15 @@ static void take_answer(struct bc_inode *visible, struct bc_identity *id,
 			const struct bc_lower_attr *attr, const struct bc_version *version,
 			struct choice *choice)
 {
-	s64 now = ktime_get_boottime_ns();
 	bool behind;
 
 	if (same_version(id, version)) {
-		take_same(visible, id, attr, now, choice);
+		take_same(visible, id, attr, version->asked_ns, choice);
 		return;
 	}
 	/* The store wins, whatever the lower shows: lowers cache attributes for minutes. */
 	behind = !bc_lower_attr_moved(&id->lower, attr) || attr->size != version->size;
-	set_version(id, version, now);
+	set_version(id, version);
 	if (behind)
 		id->flags = BC_IDENTITY_LOWER_BEHIND;
 	id->lower = *attr;
@@ -301,14 +302,19 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 	error = resolve(mount, visible->path, &version);
 	switch (error) {
 	case 0:
-		take_answer(visible, &id, &attr, &version, choice);
+		/* Somebody asked later than we did, and was answered before. */
+		if (find_identity(visible, &id) && id.resolved_ns > version.asked_ns &&
+		    !bc_lower_attr_moved(&id.lower, &attr))
+			choose_store(&id, choice);
+		else
+			take_answer(visible, &id, &attr, &version, choice);
 		return 0;
 	case -ENOENT:
 		/*
 		 * Gone from the store, while the lower shows it still or already:
 		 * not known which, and its bytes are what an open gets without us.
 		 */
-		bc_identity_forget(&id.volume, &id.path);
+		bc_identity_forget_asked(&id.volume, &id.path, version.asked_ns);
 		choice->kind = BC_INODE_UNBOUND_LOWER;
 		return 0;
 	case -EOPNOTSUPP:
