@@ -145,10 +145,12 @@ const struct bc_key *bc_object_key(const struct bc_object *object);
 /**
  * bc_object_bind - wait until an unbound object is bound
  * @object: object
- * @pos: where the caller is going to read: that chunk is fetched, and binds
+ * @pos: where the caller is going to read: that chunk is fetched, and binds; also beyond the end,
+ *	where there is nothing but the version to be had
  *
- * Killable, bounded by the client's deadline. Return: 0, -EINTR, or why it could not be bound
- * (-ENOENT gone, -EACCES denied, -EIO, -ETIMEDOUT ...).
+ * Killable, bounded by the client's deadline, however many fills it takes.
+ * Return: 0, -EINTR, or why it could not be bound (-ENOENT gone, -EACCES denied, -EIO, -ETIMEDOUT
+ * ...).
  */
 int bc_object_bind(struct bc_object *object, u64 pos);
 

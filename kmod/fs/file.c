@@ -97,12 +97,10 @@ static int bind(struct file *file, loff_t pos)
 
 	if (likely(!is_unbound(file)))
 		return 0;
-	/* What is to be read next may do as well as the beginning, if it is there. */
+	/* What is to be read next does as well as the beginning. */
 	if (pos >= i_size_read(bf->mapping))
 		pos = 0;
 	error = bc_object_bind(object, pos);
-	if (error && error != -EINTR && pos >= BC_CHUNK_SIZE)
-		error = bc_object_bind(object, 0);
 	if (error)
 		return error == -ENOENT ? -ESTALE : error;
 	bc_visible_set_size(file_inode(file), i_size_read(bf->mapping));
@@ -158,6 +156,14 @@ static const struct vm_operations_struct vm_operations = {
 	.map_pages = filemap_map_pages,
 };
 
+/*
+ * Called with mmap_lock, as on any filesystem: while the first bytes of a file
+ * without a version are awaited, other threads' page faults wait too. That is
+ * so once per file, killable, and bounded by the mount's deadline; to fail
+ * earlier would fail mappings of files that are just not cached yet. Who read
+ * a byte of the file before does not wait here, nor, if the answer has come by
+ * then, who announced it by posix_fadvise(POSIX_FADV_WILLNEED).
+ */
 static int mmap(struct file *file, struct vm_area_struct *vma)
 {
 	int error = bind(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
