@@ -101,8 +101,18 @@ void bc_client_destroy(struct bc_client *client);
 
 const struct bc_key *bc_client_volume_id(const struct bc_client *client);
 
-/* ops->read_lower() calls running now. */
+/* ops->read_lower() calls running now, those of lower sources of before included. */
 u32 bc_client_lower_busy(const struct bc_client *client);
+
+/**
+ * bc_client_lower_renewed - the lower source is another one
+ * @client: client
+ *
+ * ops->read_lower() calls that are stuck in the old one no longer count against lower_workers, and
+ * those that wait for them begin. The caller bounds how many that may become, by
+ * bc_client_lower_busy(). Any process context.
+ */
+void bc_client_lower_renewed(struct bc_client *client);
 
 /**
  * bc_object_create - one version of one object, or "whichever the store has"
