@@ -60,6 +60,13 @@ int bc_fs_relower(struct file *target, struct file *newlower);
 #define BC_LOWER_CALLS		16
 #define BC_LOWER_READS		16
 
+/*
+ * Workers of a mount inside lowers, of today and of before. Each change of the
+ * lower leaves at most the two above behind; one that would leave more than
+ * this is refused, and the processes that serve the old lowers must go first.
+ */
+#define BC_LOWER_STUCK_MAX	128
+
 /* How long a revalidation, a resolve, and a probe of a suspect wait. */
 #define BC_PATIENCE_MS		1000
 
@@ -96,11 +103,15 @@ enum bc_mount_flag {
  * @lower: root of the lower, in a private clone of its mount
  * @lower_type: name of its filesystem
  * @lower_generation: counts changes of @lower, beginning with 1
+ * @statfs: the last one that the lower gave
+ * @calls: waiting for one of the running ones to end, all of them for @lower
+ * @calls_inside: begun, in whichever lower
+ * @calls_running: how many are inside @lower
+ * @calls_left: how many are inside lowers that were replaced, or in files of those
  * @flags: bits of enum bc_mount_flag
  * @lower_probe: asks the lower root whether it answers again; NULL = none; lower_lock
  * @resolve_path: what to ask the daemon to see whether it answers again; lower_lock
  * @resolve_probe: asks; holds a reference while pending or running
- * @calls: waiting for one of the running ones to end
  */
 struct bc_mount {
 	refcount_t refs;
@@ -115,15 +126,15 @@ struct bc_mount {
 	char lower_type[32];
 	u64 lower_generation;
 	struct kstatfs statfs;
+	struct list_head calls;
+	struct list_head calls_inside;
+	u32 calls_running;
+	u32 calls_left;
 
 	unsigned long flags;
 	struct bc_lower_probe *lower_probe;
 	char *resolve_path;
 	struct delayed_work resolve_probe;
-
-	spinlock_t calls_lock;		/* for the two below */
-	struct list_head calls;
-	u32 calls_running;
 
 	atomic64_t stale_opens;
 	atomic64_t open_files;
@@ -267,7 +278,7 @@ static inline bool bc_lower_is_suspect(const struct bc_mount *mount)
 	return test_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
 }
 
-void bc_lower_suspect(struct bc_mount *mount);
+void bc_lower_failed(struct bc_mount *mount, u64 generation, int error);
 int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
 		    u64 *generation, struct kstat *stat);
 int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
@@ -276,6 +287,7 @@ int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatf
 int bc_lower_opendir(struct bc_mount *mount, const struct path *path, struct file **file);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
 void bc_lower_trusted(struct bc_mount *mount);
+void bc_lower_replace(struct bc_mount *mount, struct path *lower, const char *type);
 
 /**
  * struct bc_dirents - entries of a lower directory, on their way to a reader

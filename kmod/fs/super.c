@@ -37,8 +37,8 @@ static struct bc_mount *mount_new(const struct bc_options *options)
 	refcount_set(&mount->refs, 1);
 	INIT_LIST_HEAD(&mount->node);
 	INIT_LIST_HEAD(&mount->calls);
+	INIT_LIST_HEAD(&mount->calls_inside);
 	spin_lock_init(&mount->lower_lock);
-	spin_lock_init(&mount->calls_lock);
 	INIT_DELAYED_WORK(&mount->resolve_probe, bc_resolve_probe_work);
 	mount->creds = get_current_cred();
 	/* Until the last worker is back, which may be long after the superblock is gone. */
@@ -222,6 +222,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 static void kill_sb(struct super_block *sb)
 {
 	struct bc_mount *mount = BC_M(sb);
+	struct path lower;
 
 	if (!mount) {
 		kill_anon_super(sb);
@@ -241,8 +242,13 @@ static void kill_sb(struct super_block *sb)
 	if (mount->client)
 		bc_client_abort(mount->client);
 	kill_anon_super(sb);
-	if (mount->lower.mnt)
-		drop_lower(&mount->lower);
+	/* A source may look for it still. */
+	spin_lock(&mount->lower_lock);
+	lower = mount->lower;
+	memset(&mount->lower, 0, sizeof(mount->lower));
+	spin_unlock(&mount->lower_lock);
+	if (lower.mnt)
+		drop_lower(&lower);
 	if (mount->client)
 		bc_client_destroy(mount->client);
 	bc_mount_put(mount);
@@ -319,6 +325,16 @@ struct file_system_type bc_fs_type = {
 };
 MODULE_ALIAS_FS("blobcache");
 
+static u32 lower_stuck(struct bc_mount *mount)
+{
+	u32 calls;
+
+	spin_lock(&mount->lower_lock);
+	calls = mount->calls_running + mount->calls_left;
+	spin_unlock(&mount->lower_lock);
+	return calls + bc_client_lower_busy(mount->client);
+}
+
 static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount_info *info)
 {
 	spin_lock(&mount->lower_lock);
@@ -339,8 +355,7 @@ static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount
 		.lower_suspect = bc_lower_is_suspect(mount),
 		.stale_opens = atomic64_read(&mount->stale_opens),
 		.open_files = atomic64_read(&mount->open_files),
-		.lower_stuck = READ_ONCE(mount->calls_running) +
-			       bc_client_lower_busy(mount->client),
+		.lower_stuck = lower_stuck(mount),
 	};
 }
 
@@ -375,7 +390,8 @@ int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg)
  * @newlower: open directory, in the mount namespace of the caller
  *
  * Files stay open. Dentries are looked up in the new lower by their paths, each when it is used
- * next. Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP.
+ * next. Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP, -EBUSY if too many
+ * workers are stuck in lowers that the mount had.
  */
 int bc_fs_relower(struct file *target, struct file *newlower)
 {
@@ -394,17 +410,14 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 	/* Who is stacked on us has counted on the depth we have. */
 	if (lower_sb->s_stack_depth >= sb->s_stack_depth)
 		return -ELOOP;
+	mount = BC_M(sb);
+	if (lower_stuck(mount) > BC_LOWER_STUCK_MAX)
+		return -EBUSY;
 	error = clone_lower(&newlower->f_path, &lower);
 	if (error)
 		return error;
-
-	mount = BC_M(sb);
-	spin_lock(&mount->lower_lock);
-	swap(mount->lower, lower);
-	WRITE_ONCE(mount->lower_generation, mount->lower_generation + 1);
-	strscpy(mount->lower_type, lower_sb->s_type->name, sizeof(mount->lower_type));
-	spin_unlock(&mount->lower_lock);
-	bc_lower_trusted(mount);
+	bc_lower_replace(mount, &lower, lower_sb->s_type->name);
+	bc_client_lower_renewed(mount->client);
 	drop_lower(&lower);
 	return 0;
 }
