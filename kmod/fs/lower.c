@@ -20,6 +20,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
+#include <linux/posix_acl.h>
 #include <linux/slab.h>
 
 #include "fs.h"
@@ -520,6 +521,44 @@ static int lookup_step(struct call *call)
 	return d_is_negative(dentry) ? -ENOENT : 0;
 }
 
+/* Return: does it have an ACL that says more than its mode? Or errno. */
+static int has_acl(const struct path *path)
+{
+	struct inode *inode = d_inode(path->dentry);
+	struct posix_acl *acl;
+	int ret;
+
+	if (!IS_POSIXACL(inode) || S_ISLNK(inode->i_mode))
+		return 0;
+	/* As permission checks of the lower do: there may be one to be read that nobody heeds. */
+	acl = get_inode_acl(inode, ACL_TYPE_ACCESS);
+	if (IS_ERR_OR_NULL(acl))
+		return PTR_ERR_OR_ZERO(acl);
+	ret = posix_acl_equiv_mode(acl, NULL);
+	posix_acl_release(acl);
+	return ret;
+}
+
+/*
+ * Access is checked by mode bits. Those of a file with an ACL may grant what the
+ * ACL refuses: to its group, and to users and groups that it names. They are
+ * sure of the owner only, so only the owner is let in.
+ */
+static int ask_attributes(const struct path *path, struct kstat *stat)
+{
+	int error, acl;
+
+	error = vfs_getattr(path, stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	if (error)
+		return error;
+	acl = has_acl(path);
+	if (acl < 0)
+		return acl;
+	if (acl)
+		stat->mode &= ~0077;
+	return 0;
+}
+
 static int run_lookup(struct call *call)
 {
 	int error;
@@ -532,7 +571,7 @@ static int run_lookup(struct call *call)
 					LOOKUP_NO_SYMLINKS, &call->found);
 	if (error)
 		return error;
-	return vfs_getattr(&call->found, &call->stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	return ask_attributes(&call->found, &call->stat);
 }
 
 /* By name in the lower directory of the parent, if that belongs to the lower of today. */
@@ -630,7 +669,7 @@ int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *p
 
 static int run_getattr(struct call *call)
 {
-	return vfs_getattr(&call->path, &call->stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	return ask_attributes(&call->path, &call->stat);
 }
 
 /**
