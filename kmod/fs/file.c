@@ -80,7 +80,8 @@ static int release(struct inode *inode, struct file *file)
 static bool is_unbound(struct file *file)
 {
 	struct bc_file *bf = file->private_data;
-	enum bc_inode_kind kind = READ_ONCE(BC_I(bf->mapping)->kind);
+	/* Pairs with bc_mapping_bound(). */
+	enum bc_inode_kind kind = smp_load_acquire(&BC_I(bf->mapping)->kind);
 
 	return kind == BC_INODE_UNBOUND || kind == BC_INODE_UNBOUND_LOWER;
 }

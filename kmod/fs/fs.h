@@ -138,6 +138,7 @@ struct bc_mount {
 
 	atomic64_t stale_opens;
 	atomic64_t open_files;
+	struct rcu_head rcu;
 };
 
 enum bc_inode_kind {

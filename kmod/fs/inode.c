@@ -203,17 +203,18 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	struct bc_mount *mount = BC_M(inode->i_sb);
 	struct bc_inode *bi = BC_I(inode);
 	umode_t mode = stat->mode;
+	struct bc_lower_attr attr;
 	struct timespec64 mtime;
-	u64 ino, size;
+	u64 size;
 
 	/* A lower mounted nosuid must not get its set-id bits back by us. */
 	if (test_bit(BC_MOUNT_NOSUID, &mount->flags))
 		mode &= ~(S_ISUID | S_ISGID);
+	bc_lower_attr_of(stat, &attr);
+	attr.ino = bi->attr.ino;	/* st_ino does not change while the inode lives */
 
 	spin_lock(&bi->lock);
-	ino = bi->attr.ino;		/* st_ino does not change while the inode lives */
-	bc_lower_attr_of(stat, &bi->attr);
-	bi->attr.ino = ino;
+	bi->attr = attr;
 	inode->i_mode = mode;
 	inode->i_uid = stat->uid;
 	inode->i_gid = stat->gid;
@@ -409,7 +410,8 @@ void bc_mapping_bound(struct bc_inode *bi, struct bc_object *object,
 	spin_lock(&bi->lock);
 	i_size_write(&bi->vfs, version->size);
 	bi->key = id.key;
-	WRITE_ONCE(bi->kind, id.kind);
+	/* Pairs with is_unbound(): who sees that it is bound sees its size. */
+	smp_store_release(&bi->kind, id.kind);
 	spin_unlock(&bi->lock);
 	/*
 	 * Another inode of the same version may be there: it does no harm, the

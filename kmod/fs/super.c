@@ -54,7 +54,8 @@ void bc_mount_put(struct bc_mount *mount)
 	put_cred(mount->creds);
 	bc_options_free(&mount->options);
 	kfree(mount->resolve_path);
-	kfree(mount);
+	/* A walk in RCU mode may be looking at the flags and the generation. */
+	kfree_rcu(mount, rcu);
 	module_put(THIS_MODULE);
 }
 
