@@ -52,6 +52,7 @@ static int open(struct inode *inode, struct file *file)
 
 	if (!bf)
 		return -ENOMEM;
+	bc_visible_nosuid(inode);
 	bf->mapping = bc_version_choose(inode);
 	if (IS_ERR(bf->mapping)) {
 		int error = PTR_ERR(bf->mapping);

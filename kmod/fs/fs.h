@@ -89,7 +89,7 @@ enum bc_mount_flag {
 	BC_MOUNT_DEAD,			/* the superblock is going, or gone */
 	BC_MOUNT_LOWER_SUSPECT,		/* the lower did not answer; nobody waits for it */
 	BC_MOUNT_RESOLVE_SUSPECT,	/* the daemon did not answer in time; nobody waits for it */
-	BC_MOUNT_NOSUID,		/* the lower was mounted nosuid */
+	BC_MOUNT_NOSUID,		/* the lower, or one of before, was mounted nosuid */
 };
 
 /**
@@ -101,7 +101,7 @@ enum bc_mount_flag {
  * @client: of the engine; objects hold references to it of their own
  * @creds: the mounter's, with which the lower is called
  * @lower: root of the lower, in a private clone of its mount
- * @lower_type: name of its filesystem
+ * @lower_type: name of its filesystem, as /proc/mounts shows it
  * @lower_generation: counts changes of @lower, beginning with 1
  * @statfs: the last one that the lower gave
  * @calls: waiting for one of the running ones to end, all of them for @lower
@@ -288,7 +288,8 @@ int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatf
 int bc_lower_opendir(struct bc_mount *mount, const struct path *path, struct file **file);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
 void bc_lower_trusted(struct bc_mount *mount);
-void bc_lower_replace(struct bc_mount *mount, struct path *lower, const char *type);
+void bc_lower_replace(struct bc_mount *mount, struct path *lower);
+void bc_lower_set_type(struct bc_mount *mount);
 
 /**
  * struct bc_dirents - entries of a lower directory, on their way to a reader
@@ -328,6 +329,7 @@ void bc_inodes_exit(void);
 extern const struct super_operations bc_super_operations;
 struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat);
 void bc_visible_update(struct inode *inode, const struct kstat *stat);
+void bc_visible_nosuid(struct inode *inode);
 void bc_visible_set_size(struct inode *inode, u64 size);
 struct inode *bc_mapping_find(struct super_block *sb, enum bc_inode_kind kind,
 			      const struct bc_key *key);

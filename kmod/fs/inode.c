@@ -231,6 +231,24 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 }
 
 /**
+ * bc_visible_nosuid - take away set-id bits that a lower showed before it was replaced
+ * @inode: visible inode, about to be opened: perhaps to be executed
+ *
+ * Attributes that the new lower shows have none, but it may not have been asked yet.
+ */
+void bc_visible_nosuid(struct inode *inode)
+{
+	struct bc_inode *bi = BC_I(inode);
+
+	if (likely(!(inode->i_mode & (S_ISUID | S_ISGID))) ||
+	    !test_bit(BC_MOUNT_NOSUID, &BC_M(inode->i_sb)->flags))
+		return;
+	spin_lock(&bi->lock);
+	inode->i_mode &= ~(S_ISUID | S_ISGID);
+	spin_unlock(&bi->lock);
+}
+
+/**
  * bc_visible_set_size - some callers in the kernel ask the visible inode for the size
  * @inode: visible inode
  * @size: bytes

@@ -488,21 +488,32 @@ static int call_wait(struct call *call, unsigned long timeout)
 }
 
 /**
+ * bc_lower_set_type - set lower_type from the lower
+ * @mount: mount; with lower_lock, unless nobody else knows it yet
+ */
+void bc_lower_set_type(struct bc_mount *mount)
+{
+	const struct super_block *sb = mount->lower.dentry->d_sb;
+
+	snprintf(mount->lower_type, sizeof(mount->lower_type), "%s%s%s", sb->s_type->name,
+		 sb->s_subtype ? "." : "", sb->s_subtype ?: "");
+}
+
+/**
  * bc_lower_replace - from now on the lower is another one
  * @mount: mount
  * @lower: in: the new root; out: the old one; with their references
- * @type: name of its filesystem
  *
  * May sleep.
  */
-void bc_lower_replace(struct bc_mount *mount, struct path *lower, const char *type)
+void bc_lower_replace(struct bc_mount *mount, struct path *lower)
 {
 	struct bc_lower_probe *probe;
 
 	spin_lock(&mount->lower_lock);
 	swap(mount->lower, *lower);
 	WRITE_ONCE(mount->lower_generation, mount->lower_generation + 1);
-	strscpy(mount->lower_type, type, sizeof(mount->lower_type));
+	bc_lower_set_type(mount);
 	probe = trust(mount);
 	calls_miss(mount);
 	spin_unlock(&mount->lower_lock);

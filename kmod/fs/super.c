@@ -91,6 +91,16 @@ static const char *lower_refused(const struct path *path)
 	return NULL;
 }
 
+/* What was mounted nosuid or noexec stays so, whatever lies below it later. */
+static void take_restrictions(struct super_block *sb, const struct path *lower)
+{
+	if (lower->mnt->mnt_flags & MNT_NOSUID)
+		set_bit(BC_MOUNT_NOSUID, &BC_M(sb)->flags);
+	/* Once made nothing else writes these. */
+	if (lower->mnt->mnt_flags & MNT_NOEXEC || lower->dentry->d_sb->s_iflags & SB_I_NOEXEC)
+		sb->s_iflags |= SB_I_NOEXEC;
+}
+
 static int attach_lower(struct super_block *sb, struct fs_context *fc)
 {
 	struct bc_mount *mount = BC_M(sb);
@@ -125,11 +135,8 @@ static int attach_lower(struct super_block *sb, struct fs_context *fc)
 		goto out;
 	}
 	mount->lower_generation = 1;
-	strscpy(mount->lower_type, lower_sb->s_type->name, sizeof(mount->lower_type));
-	if (path.mnt->mnt_flags & MNT_NOSUID)
-		set_bit(BC_MOUNT_NOSUID, &mount->flags);
-	if (path.mnt->mnt_flags & MNT_NOEXEC)
-		sb->s_iflags |= SB_I_NOEXEC;
+	bc_lower_set_type(mount);
+	take_restrictions(sb, &path);
 	sb->s_iflags |= SB_I_NODEV;
 	sb->s_time_gran = lower_sb->s_time_gran;
 out:
@@ -391,8 +398,9 @@ int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg)
  * @newlower: open directory, in the mount namespace of the caller
  *
  * Files stay open. Dentries are looked up in the new lower by their paths, each when it is used
- * next. Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP, -EBUSY if too many
- * workers are stuck in lowers that the mount had.
+ * next. If it is mounted nosuid or noexec the mount is so from now on.
+ * Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP, -EBUSY if too many workers
+ * are stuck in lowers that the mount had.
  */
 int bc_fs_relower(struct file *target, struct file *newlower)
 {
@@ -417,7 +425,9 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 	error = clone_lower(&newlower->f_path, &lower);
 	if (error)
 		return error;
-	bc_lower_replace(mount, &lower, lower_sb->s_type->name);
+	/* Before anybody sees the new one. */
+	take_restrictions(sb, &newlower->f_path);
+	bc_lower_replace(mount, &lower);
 	bc_client_lower_renewed(mount->client);
 	drop_lower(&lower);
 	return 0;
