@@ -49,6 +49,9 @@ static int save_one(const struct bc_identity *identity, void *arg)
 {
 	struct save *save = arg;
 
+	/* After a restart nobody would know when it may be read from the store again. */
+	if (identity->flags & BC_IDENTITY_WRITTEN)
+		return 0;
 	if (save->index >= save->tier->super.layout.identity_units)
 		return 1;
 	bc_identity_encode(identity, save->now_ns, save->now_seconds,

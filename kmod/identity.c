@@ -216,6 +216,48 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
 	bc_identity_forget_asked(volume, path, ktime_get_boottime_ns());
 }
 
+/* Take the entries of one bucket that are of a volume and were not written here. */
+static struct entry *take_volume(struct bucket *bucket, const struct bc_key *volume)
+{
+	struct entry **link = &bucket->first, *entry, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	while ((entry = *link)) {
+		if (entry->identity.flags & BC_IDENTITY_WRITTEN ||
+		    !bc_key_equal(&entry->identity.volume, volume)) {
+			link = &entry->next;
+			continue;
+		}
+		*link = entry->next;
+		entry->next = gone;
+		gone = entry;
+	}
+	spin_unlock(&bucket->lock);
+	return gone;
+}
+
+/**
+ * bc_identity_forget_volume - paths of a volume are no longer what was known
+ * @volume: volume id
+ *
+ * What was written here stays. Process context.
+ */
+void bc_identity_forget_volume(const struct bc_key *volume)
+{
+	struct entry *entry, *next;
+	u32 b;
+
+	for (b = 0; b <= table.mask; b++) {
+		for (entry = take_volume(&table.buckets[b], volume); entry; entry = next) {
+			next = entry->next;
+			kvfree(entry);
+			atomic_dec_return(&table.count);
+		}
+		cond_resched();
+	}
+	changed();
+}
+
 /* A number that differs from an earlier one if something was stored or forgotten since. */
 u32 bc_identity_changes(void)
 {

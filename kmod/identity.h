@@ -14,6 +14,10 @@
 
 /* The version was resolved while the lower still showed an older one. */
 #define BC_IDENTITY_LOWER_BEHIND	0x1U
+/* Written through this node, or renamed to. Is not on a tier. */
+#define BC_IDENTITY_WRITTEN		0x2U
+/* With it: the version is that of the file which was renamed to the path. */
+#define BC_IDENTITY_MOVED		0x4U
 #define BC_IDENTITY_FLAGS		BC_IDENTITY_LOWER_BEHIND
 
 /* What the lower said of a file or directory. */
@@ -40,6 +44,8 @@ struct bc_lower_attr {
  * @lower: what the lower showed when the version was recorded
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
+ * @written_at: of BC_IDENTITY_WRITTEN: seconds since the epoch of the last write or rename;
+ *	0 = none since it was opened for writing
  */
 struct bc_identity {
 	struct bc_key volume, path, key;
@@ -53,6 +59,7 @@ struct bc_identity {
 	struct bc_lower_attr lower;
 	struct bc_lower_attr moved;
 	s64 moved_ns;
+	s64 written_at;
 };
 
 int bc_identity_init(u32 max);
@@ -63,6 +70,7 @@ bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 int bc_identity_store(const struct bc_identity *identity);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
+void bc_identity_forget_volume(const struct bc_key *volume);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

@@ -31,6 +31,8 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	bi->kind = BC_INODE_VISIBLE;
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->path = NULL;
+	atomic_set(&bi->writes, 0);
+	bi->detached = false;
 	return &bi->vfs;
 }
 
@@ -96,6 +98,16 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 	return 0;
 }
 
+static int sync_fs(struct super_block *sb, int wait)
+{
+	struct bc_mount *mount = BC_M(sb);
+
+	/* Nothing of ours is dirty; the lower may be. */
+	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		return 0;
+	return bc_lower_sync(mount);
+}
+
 static void umount_begin(struct super_block *sb)
 {
 	bc_client_abort(BC_M(sb)->client);
@@ -107,6 +119,7 @@ const struct super_operations bc_super_operations = {
 	.drop_inode = bc_drop_inode,
 	.evict_inode = bc_evict_inode,
 	.statfs = statfs,
+	.sync_fs = sync_fs,
 	.show_options = show_options,
 	.umount_begin = umount_begin,
 };
@@ -148,7 +161,8 @@ static void visible_init(struct inode *inode, const struct kstat *stat)
 		inode->i_fop = &bc_file_operations;
 		break;
 	case S_IFDIR:
-		inode->i_op = &bc_dir_inode_operations;
+		inode->i_op = test_bit(BC_MOUNT_WRITABLE, &BC_M(inode->i_sb)->flags) ?
+			      &bc_dir_write_operations : &bc_dir_inode_operations;
 		inode->i_fop = &bc_dir_operations;
 		break;
 	case S_IFLNK:
@@ -261,6 +275,28 @@ void bc_visible_set_size(struct inode *inode, u64 size)
 		return;
 	spin_lock(&bi->lock);
 	i_size_write(inode, size);
+	spin_unlock(&bi->lock);
+}
+
+/**
+ * bc_visible_copy - take size and times of the lower inode, which was written just now
+ * @inode: visible inode of a regular file
+ * @lower: lower inode
+ */
+void bc_visible_copy(struct inode *inode, struct inode *lower)
+{
+	struct timespec64 mtime = inode_get_mtime(lower), ctime = inode_get_ctime(lower);
+	struct bc_inode *bi = BC_I(inode);
+
+	spin_lock(&bi->lock);
+	bi->attr.size = i_size_read(lower);
+	bi->attr.mtime = mtime.tv_sec;
+	bi->attr.mtime_nsec = mtime.tv_nsec;
+	bi->attr.ctime = ctime.tv_sec;
+	bi->attr.ctime_nsec = ctime.tv_nsec;
+	i_size_write(inode, bi->attr.size);
+	inode_set_mtime_to_ts(inode, mtime);
+	inode_set_ctime_to_ts(inode, ctime);
 	spin_unlock(&bi->lock);
 }
 

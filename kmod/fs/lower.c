@@ -282,6 +282,7 @@ struct call {
 	struct path found;		/* what it found */
 	u64 generation;			/* of both */
 	struct file *file;
+	int flags;			/* to open with */
 	struct kstat stat;
 	struct kstatfs statfs;
 	struct bc_dirents dirents;
@@ -737,10 +738,9 @@ int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatf
 	return error;
 }
 
-static int run_opendir(struct call *call)
+static int run_open(struct call *call)
 {
-	struct file *file = dentry_open(&call->path, O_RDONLY | O_DIRECTORY | O_LARGEFILE,
-					call->mount->creds);
+	struct file *file = dentry_open(&call->path, call->flags | O_LARGEFILE, call->mount->creds);
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
@@ -749,25 +749,57 @@ static int run_opendir(struct call *call)
 }
 
 /**
- * bc_lower_opendir - open a lower directory
+ * bc_lower_open - open a lower file or directory to read it
  * @mount: mount
  * @path: of the lower
+ * @flags: O_RDONLY, and what goes with it
  * @file: out
  *
  * Killable, bounded by the mount's deadline. Return: as bc_lower_lookup().
  */
-int bc_lower_opendir(struct bc_mount *mount, const struct path *path, struct file **file)
+int bc_lower_open(struct bc_mount *mount, const struct path *path, int flags, struct file **file)
 {
-	struct call *call = call_new(mount, run_opendir, NULL, 0);
+	struct call *call = call_new(mount, run_open, NULL, 0);
 	int error;
 
 	if (!call)
 		return -ENOMEM;
 	call->path = *path;
 	path_get(&call->path);
+	call->flags = flags;
 	error = call_wait(call, msecs_to_jiffies(mount->options.deadline_ms));
 	if (!error)
 		*file = get_file(call->file);
+	call_put(call);
+	return error;
+}
+
+static int run_sync(struct call *call)
+{
+	struct super_block *sb = call->path.dentry->d_sb;
+	int error;
+
+	down_read(&sb->s_umount);
+	error = sync_filesystem(sb);
+	up_read(&sb->s_umount);
+	return error;
+}
+
+/**
+ * bc_lower_sync - write back what the lower filesystem has dirty
+ * @mount: mount
+ *
+ * Killable, bounded by the mount's deadline. Return: as bc_lower_lookup().
+ */
+int bc_lower_sync(struct bc_mount *mount)
+{
+	struct call *call = call_new(mount, run_sync, NULL, 0);
+	int error;
+
+	if (!call)
+		return -ENOMEM;
+	bc_lower_root(mount, &call->path, NULL);
+	error = call_wait(call, msecs_to_jiffies(mount->options.deadline_ms));
 	call_put(call);
 	return error;
 }

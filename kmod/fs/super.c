@@ -60,13 +60,15 @@ void bc_mount_put(struct bc_mount *mount)
 }
 
 /* Take a private clone of the mount that @path is on: what is mounted over it does not matter. */
-static int clone_lower(const struct path *path, struct path *lower)
+static int clone_lower(const struct bc_mount *mount, const struct path *path, struct path *lower)
 {
 	struct vfsmount *mnt = clone_private_mount(path);
 
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
-	mnt->mnt_flags |= MNT_READONLY | MNT_NOATIME;
+	mnt->mnt_flags |= MNT_NOATIME;
+	if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		mnt->mnt_flags |= MNT_READONLY;
 	lower->mnt = mnt;
 	lower->dentry = dget(mnt->mnt_root);
 	return 0;
@@ -101,6 +103,11 @@ static void take_restrictions(struct super_block *sb, const struct path *lower)
 		sb->s_iflags |= SB_I_NOEXEC;
 }
 
+static bool is_read_only(const struct path *path)
+{
+	return path->mnt->mnt_flags & MNT_READONLY || sb_rdonly(path->dentry->d_sb);
+}
+
 static int attach_lower(struct super_block *sb, struct fs_context *fc)
 {
 	struct bc_mount *mount = BC_M(sb);
@@ -123,13 +130,19 @@ static int attach_lower(struct super_block *sb, struct fs_context *fc)
 				refused);
 		goto out;
 	}
+	if (test_bit(BC_MOUNT_WRITABLE, &mount->flags) && is_read_only(&path)) {
+		/* For which mount(8) tries again with "ro". */
+		errorfc(fc, "%s is mounted read-only: mount with -o ro", fc->source);
+		error = -EROFS;
+		goto out;
+	}
 	sb->s_stack_depth = lower_sb->s_stack_depth + 1;
 	if (sb->s_stack_depth > FILESYSTEM_MAX_STACK_DEPTH) {
 		error = invalfc(fc, "%s is on too many filesystems on top of each other",
 				fc->source);
 		goto out;
 	}
-	error = clone_lower(&path, &mount->lower);
+	error = clone_lower(mount, &path, &mount->lower);
 	if (error) {
 		errorfc(fc, "cannot clone the mount of %s: error %d", fc->source, error);
 		goto out;
@@ -200,6 +213,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	/* From here on kill_sb() undoes, whatever is there. */
 	sb->s_fs_info = mount;
 	mount->dev = sb->s_dev;
+	set_bit(fc->sb_flags & SB_RDONLY ? BC_MOUNT_READ_ONLY : BC_MOUNT_WRITABLE, &mount->flags);
 	sb->s_magic = BC_SUPER_MAGIC;
 	sb->s_op = &bc_super_operations;
 	sb->s_maxbytes = MAX_LFS_FILESIZE;
@@ -262,14 +276,22 @@ static void kill_sb(struct super_block *sb)
 	bc_mount_put(mount);
 }
 
+static int check_writable(struct fs_context *fc, const struct bc_options *options)
+{
+	if (!(fc->sb_flags & SB_RDONLY) && options->consistency == BC_CONSISTENCY_IMMUTABLE)
+		return invalfc(fc, "consistency=immutable is for what nobody writes: mount with -o ro");
+	return 0;
+}
+
 static int get_tree(struct fs_context *fc)
 {
 	int error = bc_options_check(fc, fc->fs_private);
 
 	if (error)
 		return error;
-	if (!(fc->sb_flags & SB_RDONLY))
-		return invalfc(fc, "mount with -o ro: writing through is not built yet");
+	error = check_writable(fc, fc->fs_private);
+	if (error)
+		return error;
 	return get_tree_nodev(fc, fill_super);
 }
 
@@ -280,10 +302,11 @@ static int reconfigure(struct fs_context *fc)
 
 	if (error)
 		return error;
-	if (!(fc->sb_flags & SB_RDONLY))
-		return invalfc(fc, "stays read-only: writing through is not built yet");
+	if (!(fc->sb_flags & SB_RDONLY) && !test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		return invalfc(fc, "was mounted read-only, and stays so: unmount, and mount anew");
 	if (!bc_options_equal(fc->fs_private, &mount->options))
 		return invalfc(fc, "options do not change by a remount: unmount, and mount anew");
+	assign_bit(BC_MOUNT_READ_ONLY, &mount->flags, fc->sb_flags & SB_RDONLY);
 	return 0;
 }
 
@@ -328,6 +351,7 @@ static int init_fs_context(struct fs_context *fc)
 struct file_system_type bc_fs_type = {
 	.owner = THIS_MODULE,
 	.name = "blobcache",
+	.fs_flags = FS_RENAME_DOES_D_MOVE,
 	.init_fs_context = init_fs_context,
 	.kill_sb = kill_sb,
 };
@@ -359,7 +383,7 @@ static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount
 		.ttl_ms = mount->options.ttl_ms,
 		.stale_ms = mount->options.stale_ms,
 		.lower_exact = mount->options.lower_exact,
-		.read_only = true,
+		.read_only = test_bit(BC_MOUNT_READ_ONLY, &mount->flags),
 		.lower_suspect = bc_lower_is_suspect(mount),
 		.stale_opens = atomic64_read(&mount->stale_opens),
 		.open_files = atomic64_read(&mount->open_files),
@@ -420,9 +444,11 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 	if (lower_sb->s_stack_depth >= sb->s_stack_depth)
 		return -ELOOP;
 	mount = BC_M(sb);
+	if (test_bit(BC_MOUNT_WRITABLE, &mount->flags) && is_read_only(&newlower->f_path))
+		return -EROFS;
 	if (lower_stuck(mount) > BC_LOWER_STUCK_MAX)
 		return -EBUSY;
-	error = clone_lower(&newlower->f_path, &lower);
+	error = clone_lower(mount, &newlower->f_path, &lower);
 	if (error)
 		return error;
 	/* Before anybody sees the new one. */

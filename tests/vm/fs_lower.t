@@ -36,7 +36,7 @@ fails() {
 	like "$OUTPUT$(dmesg | tail -n 3)" "$want" "... and it says why"
 }
 fails "volume= is missing" "no volume" /mnt/lower /mnt/a -o ro
-fails "not built yet" "read-write" /mnt/lower /mnt/a -o "$V"
+fails "mount with -o ro" "immutable, read-write" /mnt/lower /mnt/a -o "$V,consistency=immutable"
 fails "not built yet" "lower: volume" /mnt/lower /mnt/a -o ro,volume=lower:x
 fails "not of the form" "volume without a scheme" /mnt/lower /mnt/a -o ro,volume=abc
 fails "not a duration" "bad ttl" /mnt/lower /mnt/a -o "ro,$V,ttl=3x"
