@@ -16,7 +16,7 @@
 #define BC_IDENTITY_LOWER_BEHIND	0x1U
 /* Written through this node, or renamed to. Is not on a tier. */
 #define BC_IDENTITY_WRITTEN		0x2U
-/* With it: the version is that of the file which was renamed to the path. */
+/* With it: the version is that of the file that was renamed to the path. */
 #define BC_IDENTITY_MOVED		0x4U
 #define BC_IDENTITY_FLAGS		BC_IDENTITY_LOWER_BEHIND
 
@@ -71,6 +71,8 @@ int bc_identity_store(const struct bc_identity *identity);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_volume(const struct bc_key *volume);
+int bc_identity_mark(const struct bc_identity *mark);
+bool bc_identity_marks_lost(void);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

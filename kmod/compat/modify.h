@@ -76,14 +76,20 @@ static inline struct dentry *bc_vfs_mkdir(struct mnt_idmap *idmap, struct inode 
 					  struct dentry *dentry, umode_t mode)
 {
 	int error = vfs_mkdir(idmap, dir, dentry, mode);
+	struct dentry *made = dentry;
 
 	/* Some filesystems leave it to the next lookup to find what they made. */
-	if (!error && d_unhashed(dentry))
-		error = -ESTALE;
-	if (!error)
-		return dentry;
-	bc_end_dirop(dentry);
-	return ERR_PTR(error);
+	if (!error && d_unhashed(dentry)) {
+		made = lookup_one(idmap, (const char *)dentry->d_name.name, dentry->d_parent,
+				  dentry->d_name.len);
+		error = PTR_ERR_OR_ZERO(made);
+		if (!error)
+			dput(dentry);
+	}
+	if (!error && d_is_positive(made))
+		return made;
+	bc_end_dirop(error ? dentry : made);
+	return ERR_PTR(error ?: -ESTALE);
 }
 
 #define bc_vfs_rmdir vfs_rmdir
@@ -217,6 +223,12 @@ static inline ssize_t bc_iter_write(struct file *file, struct iov_iter *iter, lo
 #define vfs_mmap call_mmap
 #define bc_can_mmap(file) (!!(file)->f_op->mmap)
 #endif
+
+/* O_APPEND or the like was changed in f_flags, under f_lock. */
+static inline void bc_file_flags_changed(struct file *file)
+{
+	file->f_iocb_flags = iocb_flags(file);
+}
 
 #ifdef HAVE_EXPORT_COPY_SPLICE_READ
 #define bc_splice_by_read copy_splice_read

@@ -79,7 +79,7 @@ bool bc_dentry_in_place(struct dentry *dentry)
 	if (same)
 		WRITE_ONCE(info->renames, renames);
 	else
-		WRITE_ONCE(visible->detached, true);
+		bc_visible_detach(&visible->vfs);
 	return same;
 }
 
@@ -193,6 +193,8 @@ static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
 int bc_dentry_refresh(struct dentry *dentry, bool force)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_inode *visible = BC_I(d_inode(dentry));
+	int changes = atomic_read(&visible->changes);
 	struct path path;
 	struct kstat stat;
 	u64 generation;
@@ -204,7 +206,8 @@ int bc_dentry_refresh(struct dentry *dentry, bool force)
 	if (!error) {
 		int good = same_file(dentry, &stat, generation);
 
-		if (good) {
+		/* An answer from before a write would hide it: the next one asks again. */
+		if (good && atomic_read(&visible->changes) == changes) {
 			bc_visible_update(d_inode(dentry), &stat);
 			bc_dentry_set_lower(dentry, &path, generation, &stat);
 		}
@@ -231,6 +234,9 @@ int bc_dentry_lower(struct dentry *dentry, struct path *lower)
 	int error;
 
 	if (READ_ONCE(info->generation) != READ_ONCE(mount->lower_generation)) {
+		/* By its name another file would be found. */
+		if (d_unhashed(dentry) && !IS_ROOT(dentry))
+			return -ESTALE;
 		error = bc_dentry_refresh(dentry, true);
 		if (error <= 0)
 			return error ?: -ESTALE;

@@ -52,7 +52,7 @@ static bool must_bypass(struct file *file)
 	struct dentry *dentry = file->f_path.dentry;
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 
-	if (!bc_dentry_in_place(dentry))
+	if (!bc_dentry_in_place(dentry) || atomic_read(&BC_I(d_inode(dentry))->writers))
 		return true;
 	return mount->options.consistency != BC_CONSISTENCY_IMMUTABLE && bc_dentry_writer(dentry);
 }
@@ -100,7 +100,7 @@ int bc_open(struct inode *inode, struct file *file)
 	else if (!created)
 		error = open_read(inode, file);
 	else
-		error = bc_version_written(BC_I(inode), ktime_get_real_seconds());
+		error = bc_version_written(file->f_path.dentry, ktime_get_real_seconds());
 	if (error) {
 		file->private_data = created;
 		kfree(bf);
@@ -264,7 +264,7 @@ const struct file_operations bc_file_operations = {
 	.read_iter = read_iter,
 	.write_iter = bc_file_write_iter,
 	.splice_read = splice_read,
-	.splice_write = iter_file_splice_write,
+	.splice_write = bc_file_splice_write,
 	.mmap = mmap,
 	.fsync = bc_file_fsync,
 	.fallocate = bc_file_fallocate,

@@ -102,6 +102,7 @@ enum bc_mount_flag {
  * @options: fixed
  * @client: of the engine; objects hold references to it of their own
  * @creds: the mounter's, with which the lower is called
+ * @writer_creds: the same without CAP_FSETID, for callers that do not have it
  * @lower: root of the lower, in a private clone of its mount
  * @lower_type: name of its filesystem, as /proc/mounts shows it
  * @lower_generation: counts changes of @lower, beginning with 1
@@ -123,6 +124,7 @@ struct bc_mount {
 	struct bc_options options;
 	struct bc_client *client;
 	const struct cred *creds;
+	const struct cred *writer_creds;
 
 	spinlock_t lower_lock;		/* for all down to resolve_path */
 	struct path lower;
@@ -160,7 +162,9 @@ enum bc_inode_kind {
  * @key: with @kind, what it is found by
  * @attr: visible: what the lower said last
  * @path: visible: name in the volume, prefix included; fixed
- * @writes: visible: counts writers that came, truncations
+ * @writes: visible: counts writers that came, and truncations
+ * @writers: visible: open files of this mount that may write
+ * @changes: visible: counts changes of attributes through this mount
  * @detached: visible: @path names something else, or nothing, by a change through this mount
  * @object: mapping: fixed; one reference
  * @source: mapping: private data of @object
@@ -176,6 +180,8 @@ struct bc_inode {
 			struct bc_lower_attr attr;
 			char *path;
 			atomic_t writes;
+			atomic_t writers;
+			atomic_t changes;
 			bool detached;
 		};
 		struct {
@@ -358,7 +364,7 @@ void bc_mapping_bound(struct bc_inode *mapping, struct bc_object *object,
 
 /* version.c */
 struct inode *bc_version_choose(struct inode *inode);
-int bc_version_written(struct bc_inode *visible, s64 written_at);
+int bc_version_written(struct dentry *dentry, s64 written_at);
 void bc_version_forget(struct bc_inode *visible);
 int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from);
 bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
@@ -376,6 +382,8 @@ char *bc_dentry_volume_path(struct dentry *dentry);
 bool bc_dentry_in_place(struct dentry *dentry);
 void bc_dentry_expire(struct dentry *dentry);
 bool bc_dentry_writer(struct dentry *dentry);
+void bc_visible_detach(struct inode *inode);
+const struct cred *bc_writer_creds(struct bc_mount *mount, const struct inode *lower);
 struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat);
 struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags);
 void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 generation,
@@ -403,6 +411,8 @@ loff_t bc_file_llseek(struct file *file, loff_t offset, int whence, struct file 
 ssize_t bc_file_write_iter(struct kiocb *iocb, struct iov_iter *from);
 int bc_file_fsync(struct file *file, loff_t start, loff_t end, int datasync);
 int bc_file_flush(struct file *file, fl_owner_t id);
+ssize_t bc_file_splice_write(struct pipe_inode_info *pipe, struct file *file, loff_t *pos,
+			     size_t length, unsigned int flags);
 long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length);
 
 /* modify.c */

@@ -32,6 +32,8 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->path = NULL;
 	atomic_set(&bi->writes, 0);
+	atomic_set(&bi->writers, 0);
+	atomic_set(&bi->changes, 0);
 	bi->detached = false;
 	return &bi->vfs;
 }
@@ -103,7 +105,8 @@ static int sync_fs(struct super_block *sb, int wait)
 	struct bc_mount *mount = BC_M(sb);
 
 	/* Nothing of ours is dirty; the lower may be. */
-	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags) ||
+	    test_bit(BC_MOUNT_DEAD, &mount->flags))
 		return 0;
 	return bc_lower_sync(mount);
 }
@@ -207,6 +210,24 @@ struct inode *bc_visible_get(struct super_block *sb, const char *path, const str
 	return inode;
 }
 
+/* What chattr(1) forbids below is forbidden here, where the caller's rights are checked. */
+static unsigned int protection(const struct kstat *stat)
+{
+	return (stat->attributes & STATX_ATTR_APPEND ? S_APPEND : 0) |
+	       (stat->attributes & STATX_ATTR_IMMUTABLE ? S_IMMUTABLE : 0);
+}
+
+/**
+ * bc_visible_detach - the inode's path names something else from now on, or nothing
+ * @inode: visible inode
+ */
+void bc_visible_detach(struct inode *inode)
+{
+	WRITE_ONCE(BC_I(inode)->detached, true);
+	/* Nobody shall find it by that path, not even if the same lower file returns there. */
+	remove_inode_hash(inode);
+}
+
 /**
  * bc_visible_update - the lower has told the attributes anew
  * @inode: visible inode, of the same type of file
@@ -232,7 +253,10 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	inode->i_mode = mode;
 	inode->i_uid = stat->uid;
 	inode->i_gid = stat->gid;
-	set_nlink(inode, stat->nlink);
+	/* One that was removed here stays so, whatever was on its way. */
+	if (!READ_ONCE(bi->detached))
+		set_nlink(inode, stat->nlink);
+	inode_set_flags(inode, protection(stat), S_APPEND | S_IMMUTABLE);
 	inode_set_atime_to_ts(inode, stat->atime);
 	inode_set_mtime_to_ts(inode, stat->mtime);
 	inode_set_ctime_to_ts(inode, stat->ctime);
@@ -294,6 +318,7 @@ void bc_visible_copy(struct inode *inode, struct inode *lower)
 	bi->attr.mtime_nsec = mtime.tv_nsec;
 	bi->attr.ctime = ctime.tv_sec;
 	bi->attr.ctime_nsec = ctime.tv_nsec;
+	atomic_inc(&bi->changes);
 	i_size_write(inode, bi->attr.size);
 	inode_set_mtime_to_ts(inode, mtime);
 	inode_set_ctime_to_ts(inode, ctime);

@@ -283,6 +283,7 @@ struct call {
 	u64 generation;			/* of both */
 	struct file *file;
 	int flags;			/* to open with */
+	bool slow;			/* that it takes long says nothing of the lower */
 	struct kstat stat;
 	struct kstatfs statfs;
 	struct bc_dirents dirents;
@@ -484,7 +485,8 @@ static int call_wait(struct call *call, unsigned long timeout)
 	call_withdraw(call);
 	if (left < 0)
 		return -EINTR;
-	doubt(mount, call->epoch, true);
+	if (!call->slow)
+		doubt(mount, call->epoch, true);
 	return -ETIMEDOUT;
 }
 
@@ -799,6 +801,7 @@ int bc_lower_sync(struct bc_mount *mount)
 	if (!call)
 		return -ENOMEM;
 	bc_lower_root(mount, &call->path, NULL);
+	call->slow = true;
 	error = call_wait(call, msecs_to_jiffies(mount->options.deadline_ms));
 	call_put(call);
 	return error;

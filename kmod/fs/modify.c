@@ -7,6 +7,7 @@
  * The mounter's credentials are used, after the VFS has checked the caller's
  * rights by what we show; what is created belongs to the caller.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/mount.h>
@@ -32,10 +33,13 @@ static struct cred *creds_for(struct bc_mount *mount)
 	struct cred *creds = prepare_creds();
 
 	revert_creds(caller);
-	if (creds) {
-		creds->fsuid = caller->fsuid;
-		creds->fsgid = caller->fsgid;
-	}
+	if (!creds)
+		return NULL;
+	creds->fsuid = caller->fsuid;
+	creds->fsgid = caller->fsgid;
+	set_groups(creds, caller->group_info);
+	if (!capable(CAP_FSETID))
+		cap_lower(creds->cap_effective, CAP_FSETID);
 	return creds;
 }
 
@@ -44,14 +48,12 @@ static int find_lower(struct dentry *dentry, struct path *lower, u64 *generation
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	struct bc_dentry *info = dentry->d_fsdata;
-	int error;
 
 	if (bc_lower_is_suspect(mount))
 		return -EIO;
-	error = bc_dentry_lower(dentry, lower);
-	if (!error)
-		*generation = READ_ONCE(info->generation);
-	return error;
+	/* Before the path: of a lower that is replaced in between, the path is asked again. */
+	*generation = READ_ONCE(info->generation);
+	return bc_dentry_lower(dentry, lower);
 }
 
 static int change_begin(struct change *change, struct dentry *dir)
@@ -62,26 +64,19 @@ static int change_begin(struct change *change, struct dentry *dir)
 	error = find_lower(dir, &change->dir, &change->generation);
 	if (error)
 		return error;
-	error = mnt_want_write(change->dir.mnt);
-	if (error)
-		goto out;
 	change->creds = creds_for(change->mount);
-	if (change->creds) {
-		change->old = override_creds(change->creds);
-		return 0;
+	if (!change->creds) {
+		path_put(&change->dir);
+		return -ENOMEM;
 	}
-	mnt_drop_write(change->dir.mnt);
-	error = -ENOMEM;
-out:
-	path_put(&change->dir);
-	return error;
+	change->old = override_creds(change->creds);
+	return 0;
 }
 
 static void change_end(struct change *change)
 {
 	revert_creds(change->old);
 	put_cred(change->creds);
-	mnt_drop_write(change->dir.mnt);
 	path_put(&change->dir);
 }
 
@@ -100,7 +95,11 @@ static int instantiate(struct change *change, struct dentry *dentry, const struc
 		return PTR_ERR(inode);
 	bc_dentry_set_lower(dentry, lower, change->generation, &stat);
 	bc_dentry_expire(dentry->d_parent);
-	d_instantiate(dentry, inode);
+	/* A walker may have thrown the negative dentry out meanwhile. */
+	if (d_unhashed(dentry))
+		d_add(dentry, inode);
+	else
+		d_instantiate(dentry, inode);
 	return 0;
 }
 
@@ -110,7 +109,7 @@ static int instantiate(struct change *change, struct dentry *dentry, const struc
  */
 static struct file *create_lower(struct dentry *dentry, unsigned int flags, umode_t mode)
 {
-	const unsigned int keep = O_ACCMODE | O_APPEND | O_TRUNC | O_DSYNC | __O_SYNC;
+	const unsigned int keep = O_ACCMODE | O_APPEND | O_EXCL | O_DSYNC | __O_SYNC;
 	struct change change;
 	struct file *lower;
 	int error;
@@ -118,8 +117,9 @@ static struct file *create_lower(struct dentry *dentry, unsigned int flags, umod
 	error = change_begin(&change, dentry->d_parent);
 	if (error)
 		return ERR_PTR(error);
+	/* It starts the write of the lower itself. */
 	lower = file_open_root(&change.dir, dentry->d_name.name,
-			       (flags & keep) | O_CREAT | O_EXCL | O_NOFOLLOW | O_LARGEFILE,
+			       (flags & keep) | O_CREAT | O_NOFOLLOW | O_LARGEFILE,
 			       mode & S_IALLUGO);
 	if (!IS_ERR(lower)) {
 		error = instantiate(&change, dentry, &lower->f_path);
@@ -134,12 +134,12 @@ static struct file *create_lower(struct dentry *dentry, unsigned int flags, umod
 
 static int create(BC_CREATE_PARAMETERS)
 {
-	struct file *lower = create_lower(dentry, O_RDWR, mode);
+	struct file *lower = create_lower(dentry, O_RDWR | O_EXCL, mode);
 	int error;
 
 	if (IS_ERR(lower))
 		return PTR_ERR(lower);
-	error = bc_version_written(BC_I(d_inode(dentry)), ktime_get_real_seconds());
+	error = bc_version_written(dentry, ktime_get_real_seconds());
 	fput(lower);
 	return error;
 }
@@ -162,12 +162,11 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 		return finish_no_open(file, found);
 
 	lower = create_lower(dentry, flags, mode);
-	if (lower == ERR_PTR(-EEXIST) && !(flags & O_EXCL))
-		lower = ERR_PTR(-ESTALE);	/* just now: look it up again */
 	error = PTR_ERR_OR_ZERO(lower);
 	if (!error) {
 		file->private_data = lower;
-		file->f_mode |= FMODE_CREATED;
+		/* Else it came to be meanwhile, and the VFS has yet to ask for rights, and to cut. */
+		file->f_mode |= lower->f_mode & FMODE_CREATED;
 		error = finish_open(file, dentry, bc_open);
 		if (error && !(file->f_mode & FMODE_OPENED))
 			fput(lower);
@@ -187,6 +186,9 @@ static BC_MKDIR_RETURN mkdir(struct mnt_idmap *idmap, struct inode *dir, struct 
 	error = change_begin(&change, dentry->d_parent);
 	if (error)
 		return bc_mkdir_return(error);
+	error = mnt_want_write(change.dir.mnt);
+	if (error)
+		goto out;
 	lower.mnt = change.dir.mnt;
 	lower.dentry = start_creating(&nop_mnt_idmap, change.dir.dentry, &name);
 	if (!IS_ERR(lower.dentry))
@@ -197,6 +199,8 @@ static BC_MKDIR_RETURN mkdir(struct mnt_idmap *idmap, struct inode *dir, struct 
 		error = instantiate(&change, dentry, &lower);
 		end_creating(lower.dentry);
 	}
+	mnt_drop_write(change.dir.mnt);
+out:
 	change_end(&change);
 	return bc_mkdir_return(error);
 }
@@ -216,36 +220,47 @@ static void removed(struct dentry *dentry, unsigned int nlink)
 	struct inode *inode = d_inode(dentry);
 	struct bc_inode *visible = BC_I(inode);
 
-	WRITE_ONCE(visible->detached, true);
+	bc_visible_detach(inode);
+	spin_lock(&visible->lock);
 	set_nlink(inode, nlink);
-	/* Its lower inode number may be given to another file of the same path. */
-	remove_inode_hash(inode);
+	spin_unlock(&visible->lock);
 	bc_dentry_expire(dentry->d_parent);
 }
 
-static int remove(struct dentry *dentry, bool directory)
+static int remove_lower(struct change *change, struct dentry *dentry, bool directory)
 {
 	struct qstr name = dentry->d_name;
 	struct dentry *lower;
 	struct inode *inode;
+	int error;
+
+	lower = start_removing(&nop_mnt_idmap, change->dir.dentry, &name);
+	if (IS_ERR(lower))
+		return PTR_ERR(lower);
+	inode = d_inode(lower);
+	ihold(inode);
+	error = vfs_remove(change, lower, directory);
+	end_removing(lower);
+	if (!error) {
+		bc_version_forget(BC_I(d_inode(dentry)));
+		removed(dentry, directory ? 0 : inode->i_nlink);
+	}
+	iput(inode);
+	return error;
+}
+
+static int remove(struct dentry *dentry, bool directory)
+{
 	struct change change;
 	int error;
 
 	error = change_begin(&change, dentry->d_parent);
 	if (error)
 		return error;
-	lower = start_removing(&nop_mnt_idmap, change.dir.dentry, &name);
-	error = PTR_ERR_OR_ZERO(lower);
+	error = mnt_want_write(change.dir.mnt);
 	if (!error) {
-		inode = d_inode(lower);
-		ihold(inode);
-		error = vfs_remove(&change, lower, directory);
-		end_removing(lower);
-		if (!error) {
-			bc_version_forget(BC_I(d_inode(dentry)));
-			removed(dentry, directory ? 0 : inode->i_nlink);
-		}
-		iput(inode);
+		error = remove_lower(&change, dentry, directory);
+		mnt_drop_write(change.dir.mnt);
 	}
 	change_end(&change);
 	return error;
@@ -261,27 +276,28 @@ static int rmdir(struct inode *dir, struct dentry *dentry)
 	return remove(dentry, true);
 }
 
-/* The lower has renamed it. Within a change; the VFS holds the locks of both directories. */
-static int renamed(struct dentry *old, struct dentry *new)
+/*
+ * The lower has renamed @old to @new, whose path in the volume is @path. The VFS
+ * holds the locks of both directories. Without memory the new path is not marked,
+ * and is then what the store has.
+ */
+static int renamed(struct dentry *old, struct dentry *new, const char *path)
 {
-	bool directory = d_is_dir(old);
 	struct bc_mount *mount = BC_M(old->d_sb);
-	struct bc_inode *visible = BC_I(d_inode(old));
+	struct inode *inode = d_inode(old);
 	struct bc_dentry *info = old->d_fsdata;
-	char *path = bc_dentry_volume_path(new);
+	bool directory = d_is_dir(old);
 	int error;
 
-	if (IS_ERR(path))
-		return PTR_ERR(path);
-	if (d_is_positive(new))
-		removed(new, directory ? 0 : d_inode(new)->i_nlink - !!d_inode(new)->i_nlink);
-	error = bc_version_renamed(mount, path, directory ? NULL : visible);
-	kfree(path);
-	if (error)
-		return error;
+	if (d_is_positive(new)) {
+		unsigned int nlink = directory ? 0 : d_inode(new)->i_nlink;
+
+		removed(new, nlink ? nlink - 1 : 0);
+	}
+	error = bc_version_renamed(mount, path, directory ? NULL : BC_I(inode));
 	if (!directory) {
-		bc_version_forget(visible);
-		WRITE_ONCE(visible->detached, true);
+		bc_version_forget(BC_I(inode));
+		bc_visible_detach(inode);
 		WRITE_ONCE(info->renames, U64_MAX);
 	}
 	bc_dentry_expire(old->d_parent);
@@ -291,7 +307,7 @@ static int renamed(struct dentry *old, struct dentry *new)
 	/* After the move: who sees the count sees the new path. */
 	if (directory)
 		atomic64_inc_return_release(&mount->renames);
-	return 0;
+	return error;
 }
 
 /* Two names of one lower file: rename(2) then does nothing. */
@@ -308,8 +324,7 @@ static bool same_lower(struct dentry *a, struct dentry *b)
 	return same;
 }
 
-static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry *old,
-		  struct inode *new_dir, struct dentry *new, unsigned int flags)
+static int rename_lower(struct dentry *old, struct dentry *new, unsigned int flags)
 {
 	struct qstr old_name = old->d_name, new_name = new->d_name;
 	struct bc_rename lower = {
@@ -322,86 +337,132 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 	u64 generation;
 	int error;
 
-	if (flags & ~RENAME_NOREPLACE)
-		return -EINVAL;
-	if (same_lower(old, new))
-		return 0;
 	error = find_lower(new->d_parent, &target, &generation);
 	if (error)
 		return error;
 	error = change_begin(&change, old->d_parent);
 	if (error)
 		goto out;
-	lower.old_parent = change.dir.dentry;
-	lower.new_parent = target.dentry;
-	error = generation == change.generation ? bc_vfs_rename(&lower) : -ESTALE;
+	error = mnt_want_write(change.dir.mnt);
+	if (!error) {
+		lower.old_parent = change.dir.dentry;
+		lower.new_parent = target.dentry;
+		error = generation == change.generation ? bc_vfs_rename(&lower) : -ESTALE;
+		mnt_drop_write(change.dir.mnt);
+	}
 	change_end(&change);
-	if (!error)
-		error = renamed(old, new);
 out:
 	path_put(&target);
 	return error;
 }
 
-/* What notify_change() of the lower is asked, of what it was asked of ours. */
-static void translate(struct iattr *lower, const struct iattr *attr)
+static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry *old,
+		  struct inode *new_dir, struct dentry *new, unsigned int flags)
 {
-	struct bc_file *bf;
+	char *path;
+	int error;
 
+	if (flags & ~RENAME_NOREPLACE)
+		return -EINVAL;
+	if (same_lower(old, new))
+		return 0;
+	path = bc_dentry_volume_path(new);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	error = rename_lower(old, new, flags);
+	if (!error)
+		error = renamed(old, new, path);
+	kfree(path);
+	return error;
+}
+
+/* The open file by which it is asked for, if that has the lower file open for writing. */
+static struct file *writable_lower(const struct iattr *attr)
+{
+	struct bc_file *bf = attr->ia_valid & ATTR_FILE ? attr->ia_file->private_data : NULL;
+
+	return bf && bf->lower && bf->lower->f_mode & FMODE_WRITE ? bf->lower : NULL;
+}
+
+/* What notify_change() of @inode, of the lower, is asked, of what it was asked of ours. */
+static void translate(struct iattr *lower, const struct iattr *attr, const struct inode *inode)
+{
 	*lower = *attr;
+	lower->ia_file = writable_lower(attr);
+	if (!lower->ia_file)
+		lower->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
+	/* We may not show bits that the lower has. */
+	if (lower->ia_valid & ATTR_SIZE && !capable(CAP_FSETID)) {
+		if (inode->i_mode & S_ISUID)
+			lower->ia_valid |= ATTR_KILL_SUID;
+		if ((inode->i_mode & (S_ISGID | 0010)) == (S_ISGID | 0010))
+			lower->ia_valid |= ATTR_KILL_SGID;
+	}
 	/* Which bits to clear, the lower finds out itself. */
 	if (lower->ia_valid & (ATTR_KILL_SUID | ATTR_KILL_SGID))
 		lower->ia_valid &= ~ATTR_MODE;
-	if (!(lower->ia_valid & ATTR_FILE))
-		return;
-	bf = attr->ia_file->private_data;
-	if (bf->lower && bf->lower->f_mode & FMODE_WRITE) {
-		lower->ia_file = bf->lower;
-	} else {
-		lower->ia_file = NULL;
-		lower->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
-	}
 }
 
-static int change_attributes(struct bc_mount *mount, const struct path *lower,
-			     struct iattr *attr, struct kstat *stat)
+static int notify_lower(const struct path *lower, struct iattr *attr, struct kstat *stat)
 {
 	struct inode *inode = d_inode(lower->dentry);
-	const struct cred *old;
-	int error;
+	int error = 0;
 
-	error = mnt_want_write(lower->mnt);
+	if (attr->ia_valid & ATTR_SIZE)
+		error = IS_APPEND(inode) || IS_IMMUTABLE(inode) ? -EPERM : get_write_access(inode);
 	if (error)
 		return error;
-	if (attr->ia_valid & ATTR_SIZE)
-		error = get_write_access(inode);
-	if (error)
-		goto out;
-	old = override_creds(mount->creds);
 	inode_lock(inode);
 	error = notify_change(&nop_mnt_idmap, lower->dentry, attr, NULL);
 	inode_unlock(inode);
 	if (!error)
 		error = vfs_getattr(lower, stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
-	revert_creds(old);
 	if (attr->ia_valid & ATTR_SIZE)
 		put_write_access(inode);
-out:
+	return error;
+}
+
+static int change_attributes(struct bc_mount *mount, const struct path *lower,
+			     const struct iattr *attr, struct kstat *stat)
+{
+	struct iattr lower_attr;
+	const struct cred *old;
+	int error;
+
+	translate(&lower_attr, attr, d_inode(lower->dentry));
+	error = mnt_want_write(lower->mnt);
+	if (error)
+		return error;
+	old = override_creds(mount->creds);
+	error = notify_lower(lower, &lower_attr, stat);
+	revert_creds(old);
 	mnt_drop_write(lower->mnt);
 	return error;
 }
 
 /* The file was cut off or made longer, by its path or by an open file. */
-static int resized(struct inode *inode, const struct iattr *attr)
+static int resized(struct dentry *dentry, const struct iattr *attr)
 {
-	struct bc_inode *visible = BC_I(inode);
 	time64_t now = ktime_get_real_seconds();
-	int error = bc_version_written(visible, now);
+	int error = bc_version_written(dentry, now);
 
 	if (attr->ia_valid & ATTR_FILE)
 		((struct bc_file *)attr->ia_file->private_data)->written_at = now;
-	atomic_inc_return_release(&visible->writes);
+	atomic_inc_return_release(&BC_I(d_inode(dentry))->writes);
 	return error;
+}
+
+/* An open file's is the one that it has open, whatever the path leads to by now. */
+static int find_target(struct dentry *dentry, const struct iattr *attr, struct path *lower)
+{
+	struct file *file = writable_lower(attr);
+	u64 generation;
+
+	if (!file)
+		return find_lower(dentry, lower, &generation);
+	*lower = file->f_path;
+	path_get(lower);
+	return 0;
 }
 
 /**
@@ -413,27 +474,23 @@ static int resized(struct inode *inode, const struct iattr *attr)
 int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
-	struct iattr lower_attr;
 	struct path lower;
 	struct kstat stat;
-	u64 generation;
 	int error;
 
 	error = setattr_prepare(&nop_mnt_idmap, dentry, attr);
 	if (error)
 		return error;
-	error = find_lower(dentry, &lower, &generation);
+	error = find_target(dentry, attr, &lower);
 	if (error)
 		return error;
-	translate(&lower_attr, attr);
-	error = change_attributes(BC_M(inode->i_sb), &lower, &lower_attr, &stat);
+	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat);
 	path_put(&lower);
 	if (error)
 		return error;
-	if (attr->ia_valid & ATTR_SIZE)
-		error = resized(inode, attr);
+	atomic_inc(&BC_I(inode)->changes);
 	bc_visible_update(inode, &stat);
-	return error;
+	return attr->ia_valid & ATTR_SIZE ? resized(dentry, attr) : 0;
 }
 
 const struct inode_operations bc_dir_write_operations = {

@@ -24,6 +24,15 @@ MODULE_PARM_DESC(max_identities, "most paths whose version is kept in memory");
 static DEFINE_MUTEX(mounts_lock);
 static LIST_HEAD(mounts);
 
+static const struct cred *without_fsetid(void)
+{
+	struct cred *creds = prepare_creds();
+
+	if (creds)
+		cap_lower(creds->cap_effective, CAP_FSETID);
+	return creds;
+}
+
 static struct bc_mount *mount_new(const struct bc_options *options)
 {
 	struct bc_mount *mount = kzalloc(sizeof(*mount), GFP_KERNEL);
@@ -41,6 +50,13 @@ static struct bc_mount *mount_new(const struct bc_options *options)
 	spin_lock_init(&mount->lower_lock);
 	INIT_DELAYED_WORK(&mount->resolve_probe, bc_resolve_probe_work);
 	mount->creds = get_current_cred();
+	mount->writer_creds = without_fsetid();
+	if (!mount->writer_creds) {
+		put_cred(mount->creds);
+		bc_options_free(&mount->options);
+		kfree(mount);
+		return NULL;
+	}
 	/* Until the last worker is back, which may be long after the superblock is gone. */
 	__module_get(THIS_MODULE);
 	return mount;
@@ -52,6 +68,7 @@ void bc_mount_put(struct bc_mount *mount)
 	if (!refcount_dec_and_test(&mount->refs))
 		return;
 	put_cred(mount->creds);
+	put_cred(mount->writer_creds);
 	bc_options_free(&mount->options);
 	kfree(mount->resolve_path);
 	/* A walk in RCU mode may be looking at the flags and the generation. */
@@ -280,6 +297,8 @@ static int check_writable(struct fs_context *fc, const struct bc_options *option
 {
 	if (!(fc->sb_flags & SB_RDONLY) && options->consistency == BC_CONSISTENCY_IMMUTABLE)
 		return invalfc(fc, "consistency=immutable is for what nobody writes: mount with -o ro");
+	if (!(fc->sb_flags & SB_RDONLY) && options->lower_exact)
+		return invalfc(fc, "lower_exact=1 is for what nobody writes here: mount with -o ro");
 	return 0;
 }
 

@@ -274,36 +274,45 @@ static void name_identity(struct bc_inode *visible, struct bc_identity *id)
 }
 
 /* The lower file was written through this node, or is another file than it was. */
-static int mark_written(struct bc_inode *visible, struct bc_identity *id, s64 written_at)
+static int mark_written(struct bc_inode *visible, const struct bc_key *path, s64 written_at)
 {
-	id->flags |= BC_IDENTITY_WRITTEN;
-	if (written_at)
-		id->flags &= ~BC_IDENTITY_MOVED;
-	attr_of(visible, &id->moved);
-	id->moved_ns = ktime_get_boottime_ns();
-	id->resolved_ns = id->moved_ns;
-	if (written_at)
-		id->written_at = written_at;
-	return bc_identity_store(id);
+	struct bc_identity mark;
+
+	name_identity(visible, &mark);
+	mark.path = *path;
+	mark.flags = BC_IDENTITY_WRITTEN;
+	mark.written_at = written_at;
+	attr_of(visible, &mark.moved);
+	mark.moved_ns = ktime_get_boottime_ns();
+	mark.resolved_ns = mark.moved_ns;
+	return bc_identity_mark(&mark);
 }
 
 /**
- * bc_version_written - a writer of the path came or goes, through this mount
- * @visible: regular file
+ * bc_version_written - a writer of a path came or goes, through this mount
+ * @dentry: regular file
  * @written_at: when it wrote last, in seconds since the epoch; 0 = not yet
  *
  * From now on opens read past the cache, until the store has what was written.
  * Return: 0 or -ENOMEM.
  */
-int bc_version_written(struct bc_inode *visible, s64 written_at)
+int bc_version_written(struct dentry *dentry, s64 written_at)
 {
-	struct bc_identity id;
+	struct bc_inode *visible = BC_I(d_inode(dentry));
+	struct bc_key key;
+	char *path;
 
-	if (READ_ONCE(visible->detached))
+	if (bc_dentry_in_place(dentry))
+		return mark_written(visible, &visible->key, written_at);
+	/* Renamed while it was open. What has no name any more is nobody's concern. */
+	if (!visible->vfs.i_nlink)
 		return 0;
-	if (!find_identity(visible, &id))
-		name_identity(visible, &id);
-	return mark_written(visible, &id, written_at);
+	path = bc_dentry_volume_path(dentry);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	bc_key_path(bc_client_volume_id(BC_M(dentry->d_sb)->client), path, strlen(path), &key);
+	kfree(path);
+	return mark_written(visible, &key, written_at);
 }
 
 /**
@@ -339,14 +348,14 @@ int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode
 	id.volume = *volume;
 	id.kind = from ? BC_IDENTITY_FILE : BC_IDENTITY_DIR;
 	id.flags = BC_IDENTITY_WRITTEN;
+	/* Which paths were below, the table does not know. */
+	if (!from)
+		bc_identity_forget_volume(volume);
 	id.resolved_ns = ktime_get_boottime_ns();
 	id.moved_ns = id.resolved_ns;
 	id.written_at = ktime_get_real_seconds();
-	if (!from) {
-		/* Which paths were below, the table does not know. */
-		bc_identity_forget_volume(volume);
+	if (!from)
 		return bc_identity_store(&id);
-	}
 	attr_of(from, &id.moved);
 	/* Known: what the store will have. Else what it has not any more. */
 	if (find_identity(from, &was) && !(was.flags & BC_IDENTITY_WRITTEN)) {
@@ -416,7 +425,7 @@ static int decide_written(struct bc_inode *visible, struct bc_identity *id,
 	choice->past = true;
 	attr_of(visible, &attr);
 	if (bc_lower_attr_moved(&id->moved, &attr))
-		return mark_written(visible, id, max(id->written_at, changed_at(&attr)));
+		return mark_written(visible, &visible->key, changed_at(&attr));
 	if (!id->written_at) {
 		/* Its writers wrote nothing. */
 		id->flags &= ~BC_IDENTITY_WRITTEN;
@@ -424,7 +433,7 @@ static int decide_written(struct bc_inode *visible, struct bc_identity *id,
 		if (id->etag_length)
 			store(id);
 		else
-			bc_identity_forget(&id->volume, &id->path);
+			bc_identity_forget_asked(&id->volume, &id->path, id->resolved_ns);
 		choice->past = false;
 		return 0;
 	}
@@ -478,18 +487,22 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 	struct bc_lower_attr attr;
 	struct bc_identity id, above;
 	struct bc_version version;
+	s64 age, written_at;
 	int error;
-	s64 age;
 
 	choice->past = false;
 	choice->kind = BC_INODE_UNBOUND;
 	if (!find_identity(visible, &id)) {
-		if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags) || !below_renamed(visible, &above))
+		if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
 			return 0;
-		name_identity(visible, &id);
-		id.written_at = above.written_at;
+		if (below_renamed(visible, &above))
+			written_at = above.written_at;
+		else if (bc_identity_marks_lost())
+			written_at = ktime_get_real_seconds();
+		else
+			return 0;
 		choice->past = true;
-		return mark_written(visible, &id, 0);
+		return mark_written(visible, &visible->key, written_at);
 	}
 	if (id.flags & BC_IDENTITY_WRITTEN) {
 		error = decide_written(visible, &id, choice);

@@ -15,12 +15,14 @@
  * The lower is called by the caller itself, who waits for it as he would without
  * us. What he waits for may change the file later, so it could not be left behind.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/fadvise.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
+#include <linux/splice.h>
 #include <linux/timekeeping.h>
 #include <linux/uio.h>
 
@@ -56,6 +58,13 @@ int bc_file_open_lower(struct file *file)
 	return 0;
 }
 
+static bool is_bound(const struct bc_file *bf)
+{
+	enum bc_inode_kind kind = smp_load_acquire(&BC_I(bf->mapping)->kind); /* see is_unbound() */
+
+	return kind == BC_INODE_STORE || kind == BC_INODE_LOWER;
+}
+
 /**
  * bc_file_lower - the lower file, if the file is read past the cache now
  * @file: ours, of a regular file
@@ -68,12 +77,31 @@ struct file *bc_file_lower(struct file *file)
 	struct bc_inode *visible = BC_I(file_inode(file));
 	struct bc_file *bf = file->private_data;
 	struct file *lower = READ_ONCE(bf->lower);
+	bool written = atomic_read(&visible->writes) != bf->writes;
 	int error;
 
-	if (lower || likely(atomic_read(&visible->writes) == bf->writes))
+	if (lower || likely(!written && !READ_ONCE(visible->detached)))
 		return lower;
+	/*
+	 * Renamed: where the rest of its version may be had, only the lower knows. Of one
+	 * that was removed even that may not know any more what we have.
+	 */
+	if (!written && !visible->vfs.i_nlink && is_bound(bf))
+		return NULL;
 	error = bc_file_open_lower(file);
 	return error ? ERR_PTR(error) : READ_ONCE(bf->lower);
+}
+
+/* dentry_open() does not ask whether the mounter may. */
+static int access_of(const struct file *file)
+{
+	int access = MAY_OPEN | MAY_WRITE;
+
+	if (file->f_mode & FMODE_READ)
+		access |= MAY_READ;
+	if (file->f_flags & O_APPEND)
+		access |= MAY_APPEND;
+	return access;
 }
 
 static struct file *open_for_write(struct file *file)
@@ -91,7 +119,11 @@ static struct file *open_for_write(struct file *file)
 	if (error)
 		return ERR_PTR(error);
 	old = override_creds(mount->creds);
-	lower = dentry_open(&path, (file->f_flags & flags) | O_LARGEFILE, mount->creds);
+	error = inode_permission(&nop_mnt_idmap, d_inode(path.dentry), access_of(file));
+	if (error)
+		lower = ERR_PTR(error);
+	else
+		lower = dentry_open(&path, (file->f_flags & flags) | O_LARGEFILE, mount->creds);
 	revert_creds(old);
 	path_put(&path);
 	return lower;
@@ -114,11 +146,13 @@ int bc_file_open_write(struct file *file)
 		lower = open_for_write(file);
 	if (IS_ERR(lower))
 		return PTR_ERR(lower);
-	/* First the lower's write count, then the identity, then our count: see open_read(). */
+	/* First that there is a writer, then the identity, then the count: see open_read(). */
+	atomic_inc(&visible->writers);
 	if (file->f_mode & FMODE_CREATED)
 		bf->written_at = ktime_get_real_seconds();
-	error = bc_version_written(visible, bf->written_at);
+	error = bc_version_written(file->f_path.dentry, bf->written_at);
 	if (error) {
+		atomic_dec(&visible->writers);
 		if (!bf->lower)
 			fput(lower);
 		return error;
@@ -154,7 +188,8 @@ void bc_file_close(struct file *file)
 			bc_visible_copy(&visible->vfs, file_inode(bf->lower));
 		bc_dentry_expire(file->f_path.dentry);
 		/* Without memory, what was recorded at its opening stays. */
-		bc_version_written(visible, bf->written_at);
+		bc_version_written(file->f_path.dentry, bf->written_at);
+		atomic_dec(&visible->writers);
 	}
 	fput(bf->lower);
 }
@@ -230,6 +265,31 @@ loff_t bc_file_llseek(struct file *file, loff_t offset, int whence, struct file 
 	return ret < 0 ? ret : vfs_setpos(file, ret, file_inode(file)->i_sb->s_maxbytes);
 }
 
+/**
+ * bc_writer_creds - with which credentials the lower is written
+ * @mount: mount
+ * @lower: inode
+ *
+ * The mounter's; but who may not keep set-id bits must not do so by them. Return: borrowed.
+ */
+const struct cred *bc_writer_creds(struct bc_mount *mount, const struct inode *lower)
+{
+	if (lower->i_mode & (S_ISUID | S_ISGID) && !capable(CAP_FSETID))
+		return mount->writer_creds;
+	return mount->creds;
+}
+
+/* fcntl(2) may have changed it since the lower was opened. The inode's lock is held. */
+static void pass_append(struct file *lower, bool append)
+{
+	if (!!(lower->f_flags & O_APPEND) == append)
+		return;
+	spin_lock(&lower->f_lock);
+	lower->f_flags ^= O_APPEND;
+	bc_file_flags_changed(lower);
+	spin_unlock(&lower->f_lock);
+}
+
 static ssize_t write_locked(struct kiocb *iocb, struct iov_iter *from)
 {
 	const int flags = IOCB_APPEND | IOCB_DSYNC | IOCB_SYNC;
@@ -239,11 +299,11 @@ static ssize_t write_locked(struct kiocb *iocb, struct iov_iter *from)
 	const struct cred *old;
 	ssize_t ret;
 
-	/* By the writer's rights; the mounter's would leave the set-id bits. */
 	ret = file_remove_privs(file);
 	if (ret)
 		return ret;
-	old = override_creds(mount_of(file)->creds);
+	pass_append(bf->lower, iocb->ki_flags & IOCB_APPEND);
+	old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
 	ret = bc_iter_write(bf->lower, from, &pos, (__force rwf_t)(iocb->ki_flags & flags));
 	revert_creds(old);
 	if (ret > 0) {
@@ -265,10 +325,48 @@ ssize_t bc_file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	struct inode *inode = file_inode(iocb->ki_filp);
 	ssize_t ret;
 
+	if (!iov_iter_count(from))
+		return 0;
 	if (iocb->ki_flags & IOCB_NOWAIT)
 		return -EAGAIN;
 	inode_lock(inode);
 	ret = write_locked(iocb, from);
+	inode_unlock(inode);
+	return ret;
+}
+
+/**
+ * bc_file_splice_write - file_operations.splice_write
+ * @pipe: from
+ * @file: ours, open for writing
+ * @pos: where to; moved on
+ * @length: bytes
+ * @flags: as splice(2)
+ *
+ * Not by way of write_iter: the write of the lower must be started before the pipe is locked, as it
+ * is when the lower is spliced into directly.
+ */
+ssize_t bc_file_splice_write(struct pipe_inode_info *pipe, struct file *file, loff_t *pos,
+			     size_t length, unsigned int flags)
+{
+	struct inode *inode = file_inode(file);
+	struct bc_file *bf = file->private_data;
+	const struct cred *old;
+	ssize_t ret;
+
+	inode_lock(inode);
+	ret = file_remove_privs(file);
+	if (ret)
+		goto out;
+	pass_append(bf->lower, false);
+	old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
+	file_start_write(bf->lower);
+	ret = iter_file_splice_write(pipe, bf->lower, pos, length, flags);
+	file_end_write(bf->lower);
+	revert_creds(old);
+	if (ret > 0)
+		bc_file_written(file);
+out:
 	inode_unlock(inode);
 	return ret;
 }
@@ -308,7 +406,8 @@ int bc_file_flush(struct file *file, fl_owner_t id)
 	const struct cred *old;
 	int error;
 
-	if (!lower || !lower->f_op->flush)
+	/* Of a reader nothing is to be flushed, and it shall not wait for that. */
+	if (!lower || !(lower->f_mode & FMODE_WRITE) || !lower->f_op->flush)
 		return 0;
 	old = override_creds(mount_of(file)->creds);
 	error = lower->f_op->flush(lower, id);
@@ -333,7 +432,7 @@ long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length
 	inode_lock(inode);
 	error = file_remove_privs(file);
 	if (!error) {
-		old = override_creds(mount_of(file)->creds);
+		old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
 		error = vfs_fallocate(bf->lower, mode, offset, length);
 		revert_creds(old);
 	}

@@ -290,6 +290,114 @@ static void refused(void **state)
 #undef BAD
 }
 
+static struct bc_identity mark_of(u8 bucket, u8 n, s64 at_ns, s64 written_at)
+{
+	struct bc_identity mark = {
+		.volume = volume,
+		.path = path_key(bucket, n),
+		.kind = BC_IDENTITY_FILE,
+		.flags = BC_IDENTITY_WRITTEN,
+		.moved_ns = at_ns,
+		.resolved_ns = at_ns,
+		.written_at = written_at,
+	};
+
+	return mark;
+}
+
+static void mark(s64 at_ns, s64 written_at)
+{
+	struct bc_identity id = mark_of(1, 1, at_ns, written_at);
+
+	assert_int_equal(bc_identity_mark(&id), 0);
+}
+
+static struct bc_identity found(void)
+{
+	struct bc_key path = path_key(1, 1);
+	struct bc_identity id;
+
+	assert_true(bc_identity_find(&volume, &path, &id));
+	return id;
+}
+
+/* Guards: what was written here is not taken from an answer of before, nor by another writer. */
+static void marked(void **state)
+{
+	(void)state;
+	store('a', 100);
+	mark(200, 0);
+	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
+	assert_int_equal(found().etag[0], 'a');
+	store('b', 150);
+	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
+	assert_int_equal(found().etag[0], 'a');
+	/* One writer closes, having written; another, who began before, has not. */
+	mark(300, 77);
+	mark(400, 0);
+	assert_int_equal(found().written_at, 77);
+	assert_int_equal(found().moved_ns, 400);
+	store('c', 500);
+	assert_int_equal(found().flags, 0);
+	assert_int_equal(found().etag[0], 'c');
+}
+
+/* Guards: a path that became a directory, or was forgotten, can be marked. */
+static void marked_anew(void **state)
+{
+	struct bc_identity id = mark_of(1, 1, 100, 5);
+
+	(void)state;
+	id.kind = BC_IDENTITY_DIR;
+	assert_int_equal(bc_identity_mark(&id), 0);
+	mark(200, 6);
+	assert_int_equal(found().kind, BC_IDENTITY_FILE);
+	bc_identity_forget(&volume, &id.path);
+	/* In the same tick of the clock. */
+	mark(0, 7);
+	assert_int_equal(found().written_at, 7);
+}
+
+/* Guards: forgetting a volume leaves what was written, and nothing else. */
+static void volume_forgotten(void **state)
+{
+	struct bc_identity other = identity(2, 2, 'x', 10), id;
+
+	(void)state;
+	mark(10, 5);
+	assert_int_equal(bc_identity_store(&other), 0);
+	bc_identity_forget_volume(&volume);
+	assert_int_equal(found().written_at, 5);
+	assert_false(bc_identity_find(&volume, &other.path, &id));
+	/* Asked before, answered now. */
+	assert_int_equal(bc_identity_store(&other), 0);
+	assert_false(bc_identity_find(&volume, &other.path, &id));
+}
+
+/* Guards: marks are not evicted by reading; if they are too many, that is told. */
+static void marks_stay(void **state)
+{
+	struct bc_identity id;
+	int n;
+
+	(void)state;
+	mark(10, 5);
+	for (n = 0; n < 40 * MAX; n++) {
+		id = identity(n, n >> 8, 'a', 10);
+		id.path.bytes[14] = 1;
+		assert_int_equal(bc_identity_store(&id), 0);
+	}
+	assert_int_equal(found().written_at, 5);
+	assert_false(bc_identity_marks_lost());
+	for (n = 0; n < 4 * MAX; n++) {
+		id = mark_of(n, n >> 8, 10, 6);
+		id.path.bytes[14] = 2;
+		assert_int_equal(bc_identity_mark(&id), 0);
+	}
+	assert_true(bc_identity_marks_lost());
+	assert_true(bc_identity_count() <= MAX + 1);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -306,6 +414,10 @@ int main(void)
 		test(for_each),
 		test(save_and_load),
 		test(refused),
+		test(marked),
+		test(marked_anew),
+		test(volume_forgotten),
+		test(marks_stay),
 	};
 
 	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);

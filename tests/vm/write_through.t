@@ -10,11 +10,13 @@
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import random
 import shutil
 import stat
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -188,6 +190,26 @@ def sparse(path):
     os.close(fd)
 
 
+def append_no_more(path):
+    """O_APPEND is taken back after the open."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"at the end")
+    fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+    os.pwrite(fd, b"in front", 0)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    os.write(fd, b"and again")
+    os.close(fd)
+
+
+def splice_into(path):
+    out, inp = os.pipe()
+    fd = os.open(path, os.O_WRONLY)
+    os.write(inp, b"through a pipe")
+    assert os.splice(out, fd, 100, offset_dst=77) == 14
+    for f in (out, inp, fd):
+        os.close(f)
+
+
 def copy_inside(base):
     a = os.open(f"{base}/dir/a", os.O_RDONLY)
     b = os.open(f"{base}/dir/copy", os.O_WRONLY | os.O_CREAT, 0o640)
@@ -205,6 +227,8 @@ CALLS = (
     ("create and write", lambda b: write(f"{b}/dir/a", pattern(1, 3 * MIB + 321))),
     ("append", lambda b: write(f"{b}/dir/a", pattern(2, 5000), os.O_WRONLY | os.O_APPEND)),
     ("appended by two in turn", lambda b: append_twice(f"{b}/dir/a", b"0123", pattern(3, 9999))),
+    ("append, then not, then again", lambda b: append_no_more(f"{b}/dir/a")),
+    ("splice from a pipe", lambda b: splice_into(f"{b}/dir/a")),
     ("overwrite in the middle", lambda b: overwrite(f"{b}/dir/a", MIB - 5, pattern(4, 100000))),
     ("overwrite beyond the end", lambda b: overwrite(f"{b}/dir/a", 5 * MIB, b"x")),
     ("truncate by path", lambda b: os.truncate(f"{b}/dir/a", 2 * MIB + 7)),
@@ -252,7 +276,7 @@ REFUSED = (
     ("mknod", "EPERM", lambda b: os.mkfifo(f"{b}/fifo")),
 )
 
-for directory in (LOWER, TARGET, TWIN, STORE, SMALL, RO):
+for directory in (LOWER, TARGET, TWIN, STORE, SMALL, RO, "/mnt/nosuid"):
     os.makedirs(directory)
 for directory in (LOWER, TWIN, STORE):
     t.run("mount", "-t", "tmpfs", "-o", "size=400m,mode=755", "none", directory)
@@ -317,6 +341,40 @@ for text, call in (
         ("writes its set-uid file, which then is not", lambda b: overwrite(f"{b}/moved/deep/b", 0, b"x"))):
     t.same(as_user(1000, call, TARGET), as_user(1000, call, TWIN), f"user 1000 {text}")
 same_trees("what a user created is the user's")
+
+# Append-only and immutable files stay so, though root of ours writes for the user.
+for flag, name in ((0x20, "append"), (0x10, "immutable")):
+    write(f"{LOWER}/{name}", b"old")
+    os.chmod(f"{LOWER}/{name}", 0o666)
+    fd = os.open(f"{LOWER}/{name}", os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, 0x40086602, struct.pack("l", flag))
+    except OSError as e:
+        t.skip(2, f"no chattr here: {h.name(e.errno)}")
+        continue
+    t.same([caught(overwrite, f"{TARGET}/{name}", 0, b"x"), caught(os.truncate, f"{TARGET}/{name}", 0),
+            caught(write, f"{TARGET}/{name}", b"x")], ["EPERM"] * 3, f"{name}: neither written nor cut")
+    t.same((caught(write, f"{TARGET}/{name}", b"+", os.O_WRONLY | os.O_APPEND), read(f"{LOWER}/{name}")),
+           (None, b"old+") if name == "append" else ("EPERM", b"old"), "... appended to, if that is allowed")
+    fcntl.ioctl(fd, 0x40086602, struct.pack("l", 0))
+    os.close(fd)
+    os.unlink(f"{LOWER}/{name}")
+
+# Of a lower that is mounted nosuid we show no set-id bits; a write must drop them all the same.
+os.makedirs(RO, exist_ok=True)
+t.run("mount", "-o", "remount,bind,nosuid", SMALL)
+write(f"{SMALL}/suid", b"program")
+os.chown(f"{SMALL}/suid", 0, 1000)
+os.chmod(f"{SMALL}/suid", 0o4775)
+t.run("mount", "--bind", SMALL, "/mnt/nosuid")
+t.run("mount", "-o", "remount,bind,nosuid", "/mnt/nosuid")
+t.mount("/mnt/nosuid", RO, volume="file:///small")
+t.same(oct(os.stat(f"{RO}/suid").st_mode), "0o100775", "a lower mounted nosuid: no set-id bit is shown")
+t.same(as_user(1000, overwrite, f"{RO}/suid", 0, b"x"), "None", "... a user of its group writes it")
+t.same(oct(os.stat(f"{SMALL}/suid").st_mode), "0o100775", "... and it is gone below, too")
+t.run("umount", RO)
+t.run("umount", "/mnt/nosuid")
+os.unlink(f"{SMALL}/suid")
 
 # --- space
 
@@ -443,6 +501,22 @@ t.ok(read(f"{TARGET}/names/b") == pattern(20, 100000) and read(f"{TARGET}/names/
 upload("names/a", "names/b")
 t.ok(cached_soon(f"{TARGET}/names/a") and cached_soon(f"{TARGET}/names/b"), "uploaded: both are cached")
 t.ok(read(f"{TARGET}/names/b") == pattern(20, 100000) and read(f"{TARGET}/names/a") == pattern(22, 100000), "... with the right bytes")
+
+cached_file("there", pattern(23, 60000))
+fd = os.open(f"{TARGET}/there", os.O_RDONLY)
+os.rename(f"{TARGET}/there", f"{TARGET}/here")
+os.rename(f"{TARGET}/here", f"{TARGET}/there")
+t.ok(os.pread(fd, 70000, 0) == pattern(23, 60000), "renamed there and back, held open: its bytes")
+t.ok(cached_soon(f"{TARGET}/there") and read(f"{TARGET}/there") == pattern(23, 60000), "... and it is cached again, of the same version")
+os.close(fd)
+fd = os.open(f"{TARGET}/there.tmp", os.O_WRONLY | os.O_CREAT)
+os.write(fd, pattern(24, 30000))
+os.rename(f"{TARGET}/there.tmp", f"{TARGET}/there")
+os.write(fd, pattern(25, 30000))
+t.ok(not is_cached(f"{TARGET}/there"), "renamed while it is written: past the cache")
+os.close(fd)
+after(SETTLE + 0.5)
+t.ok(read(f"{TARGET}/there") == pattern(24, 30000) + pattern(25, 30000), "... what was written after the rename is read")
 
 cached_file("one/x", pattern(30, 50000))
 cached_file("two/x", pattern(31, 50000))
