@@ -307,7 +307,7 @@ static struct entry *take_volume(struct bucket *bucket, const struct bc_key *vol
 	struct entry **link = &bucket->first, *entry, *gone = NULL;
 
 	spin_lock(&bucket->lock);
-	bucket->forgot_ns = max(bucket->forgot_ns, (s64)ktime_get_boottime_ns());
+	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
 	while ((entry = *link)) {
 		if (is_mark(&entry->identity) ||
 		    !bc_key_equal(&entry->identity.volume, volume)) {

@@ -165,7 +165,7 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 	error = PTR_ERR_OR_ZERO(lower);
 	if (!error) {
 		file->private_data = lower;
-		/* Else it came to be meanwhile, and the VFS has yet to ask for rights, and to cut. */
+		/* Else it came to be meanwhile: the VFS has yet to ask for rights, and to cut. */
 		file->f_mode |= lower->f_mode & FMODE_CREATED;
 		error = finish_open(file, dentry, bc_open);
 		if (error && !(file->f_mode & FMODE_OPENED))
