@@ -55,7 +55,8 @@ static int save_one(const struct bc_identity *identity, void *arg)
 	 */
 	if (identity->flags & BC_IDENTITY_MOVED)
 		return 0;
-	if (identity->flags & BC_IDENTITY_WRITTEN && !(identity->etag_length && identity->lower.mode))
+	if (identity->flags & BC_IDENTITY_WRITTEN &&
+	    !(identity->etag_length && identity->lower.mode))
 		return 0;
 	if (save->index >= save->tier->super.layout.identity_units)
 		return 1;
