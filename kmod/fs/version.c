@@ -169,6 +169,8 @@ void bc_resolve_probe_work(struct work_struct *work)
 
 static int resolve(struct bc_mount *mount, const char *path, struct bc_version *version)
 {
+	bool strict = mount->options.consistency == BC_CONSISTENCY_STRICT;
+	s64 now = ktime_get_boottime_ns();
 	int error;
 
 	if (!bc_daemon_alive())
@@ -176,6 +178,9 @@ static int resolve(struct bc_mount *mount, const char *path, struct bc_version *
 	if (test_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags))
 		return -ETIMEDOUT;
 	error = bc_resolve(mount->client, path, BC_PATIENCE_MS, version);
+	/* Somebody had asked already: who must know what is there now asks after that. */
+	if (strict && (!error || error == -ENOENT) && version->asked_ns < now)
+		error = bc_resolve(mount->client, path, BC_PATIENCE_MS, version);
 	if (error == -ETIMEDOUT)
 		resolve_suspect(mount, path);
 	return error;
