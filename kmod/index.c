@@ -3,11 +3,10 @@
  * Which chunks a tier holds and where, see index.h for the rules.
  */
 #include "index.h"
-#include "key.h"
 
-static u32 bucket_of(const struct bc_index *index, const struct bc_key *key, u32 chunk)
+static u32 bucket_of(const struct bc_index *index, u64 hash)
 {
-	return bc_key_hash(key, chunk) & index->bucket_mask;
+	return (hash >> 32) * index->entries >> 32;
 }
 
 static spinlock_t *stripe_of(const struct bc_index *index, u32 bucket)
@@ -15,76 +14,129 @@ static spinlock_t *stripe_of(const struct bc_index *index, u32 bucket)
 	return &index->stripes[bucket % BC_INDEX_STRIPES];
 }
 
+static u32 entry_slot(const struct bc_entry *entry)
+{
+	return entry->blocks >> 4;
+}
+
+static u32 entry_count(const struct bc_entry *entry)
+{
+	return (entry->blocks & 15) + 1;
+}
+
 static void entry_place(const struct bc_entry *entry, struct bc_place *place)
 {
 	place->frame = entry->frame;
-	place->slot = entry->slot;
-	place->count = entry->count;
+	place->slot = entry_slot(entry);
+	place->count = entry_count(entry);
 }
 
 static u32 entry_bytes(const struct bc_entry *entry)
 {
-	return (entry->count - 1) * BC_BLOCK_SIZE + entry->tail + 1;
+	return (entry_count(entry) - 1) * BC_BLOCK_SIZE + entry->tail + 1;
 }
 
-/* The evictor reads what it hashes without a lock, see racy_bucket_of(). */
-static void entry_name(struct bc_entry *entry, const struct bc_key *key, u32 chunk)
+/* The evictor reads what it hashes without a lock, see racy_hash(). */
+static void entry_name(struct bc_entry *entry, const struct bc_name *name)
 {
-	u32 word;
+	u32 i;
 
-	memcpy(&word, key->bytes, sizeof(word));
-	WRITE_ONCE(*(u32 *)entry->key.bytes, word);
-	memcpy(entry->key.bytes + sizeof(word), key->bytes + sizeof(word),
-	       BC_KEY_SIZE - sizeof(word));
-	WRITE_ONCE(entry->chunk, chunk);
+	for (i = 0; i < ARRAY_SIZE(name->word); i++)
+		WRITE_ONCE(entry->name.word[i], name->word[i]);
 }
 
-static u32 racy_bucket_of(const struct bc_index *index, const struct bc_entry *entry)
+static u64 racy_hash(const struct bc_entry *entry)
 {
-	struct bc_key key = {};
-	u32 word = READ_ONCE(*(const u32 *)entry->key.bytes);
+	struct bc_name name;
+	u32 i;
 
-	memcpy(key.bytes, &word, sizeof(word));
-	return bucket_of(index, &key, READ_ONCE(entry->chunk));
+	for (i = 0; i < ARRAY_SIZE(name.word); i++)
+		name.word[i] = READ_ONCE(entry->name.word[i]);
+	return bc_name_hash(&name);
 }
 
-static u32 entry_alloc(struct bc_index *index)
+/* Of an entry that nobody gives another name now: live, dead, or the caller's. */
+static struct bc_index_group *group_of(const struct bc_index *index, const struct bc_entry *entry)
+{
+	return &index->group[bc_index_group(index, bc_name_hash(&entry->name))];
+}
+
+/*
+ * Under the stripe lock: the entry's state is new or gone, and its group's
+ * counts follow.
+ */
+static void count_blocks(const struct bc_index *index, const struct bc_entry *entry, u8 state,
+			 int sign)
+{
+	struct bc_index_group *group = group_of(index, entry);
+	int blocks = sign * (int)entry_count(entry);
+
+	if (!(state & BC_ENTRY_LIVE))
+		return;
+	atomic_add(blocks, &group->blocks);
+	if (!(state & BC_ENTRY_MAIN))
+		atomic_add(blocks, &group->probation);
+	if (state & BC_ENTRY_DEMOTED)
+		atomic_add(blocks, &group->demoted);
+}
+
+/* Under the stripe lock. */
+static void set_state(struct bc_index *index, struct bc_entry *entry, u8 state)
+{
+	u8 changed = entry->state ^ state;
+
+	if (changed & (BC_ENTRY_LIVE | BC_ENTRY_MAIN | BC_ENTRY_DEMOTED)) {
+		count_blocks(index, entry, entry->state, -1);
+		count_blocks(index, entry, state, 1);
+	}
+	if (changed & BC_ENTRY_PINNED)
+		atomic_add(state & BC_ENTRY_PINNED ? (int)entry_count(entry) :
+						     -(int)entry_count(entry),
+			   &index->pinned_blocks);
+	WRITE_ONCE(entry->state, state);
+}
+
+static u32 entry_alloc(struct bc_index *index, struct bc_index_group *group)
 {
 	unsigned long flags;
 	u32 id;
 
 	spin_lock_irqsave(&index->free_lock, flags);
-	id = index->free_head;
+	id = group->free_head;
 	if (id != BC_INDEX_NONE) {
-		index->free_head = index->entry[id].next;
+		WRITE_ONCE(group->free_head, index->entry[id].next);
 		WRITE_ONCE(index->used, index->used + 1);
 	}
 	spin_unlock_irqrestore(&index->free_lock, flags);
 	return id;
 }
 
+/* What was freed last is taken first: a new entry lies where the hand has just passed. */
 static void entry_release(struct bc_index *index, u32 id)
 {
+	struct bc_index_group *group = group_of(index, &index->entry[id]);
 	unsigned long flags;
 
 	spin_lock_irqsave(&index->free_lock, flags);
-	index->entry[id].next = index->free_head;
-	index->free_head = id;
+	index->entry[id].next = group->free_head;
+	WRITE_ONCE(group->free_head, id);
 	WRITE_ONCE(index->used, index->used - 1);
 	spin_unlock_irqrestore(&index->free_lock, flags);
 }
 
+static bool name_equal(const struct bc_name *a, const struct bc_name *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
 /* The link that leads to the chunk's entry, or NULL. Under the stripe lock. */
-static u32 *find_link(struct bc_index *index, u32 bucket, const struct bc_key *key, u32 chunk)
+static u32 *find_link(struct bc_index *index, u32 bucket, const struct bc_name *name)
 {
 	u32 *link = &index->buckets[bucket];
 
-	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next) {
-		const struct bc_entry *entry = &index->entry[*link];
-
-		if (entry->chunk == chunk && bc_key_equal(&entry->key, key))
+	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next)
+		if (name_equal(&index->entry[*link].name, name))
 			return link;
-	}
 	return NULL;
 }
 
@@ -99,13 +151,16 @@ static u32 *find_link_of(struct bc_index *index, u32 bucket, u32 id)
 	return NULL;
 }
 
-/* Under the stripe lock. */
-static struct bc_entry *find_entry(struct bc_index *index, u32 bucket, const struct bc_key *key,
-				   u32 chunk)
+/* Find a chunk and take the lock of its bucket's stripe, found or not. */
+static u32 *lock_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk,
+		       u32 *bucket)
 {
-	u32 *link = find_link(index, bucket, key, chunk);
+	struct bc_name name;
 
-	return link ? &index->entry[*link] : NULL;
+	bc_name_chunk(key, chunk, &name);
+	*bucket = bucket_of(index, bc_name_hash(&name));
+	spin_lock(stripe_of(index, *bucket));
+	return find_link(index, *bucket, &name);
 }
 
 /* Under the stripe lock. The entry belongs to the caller if it has no pins. */
@@ -115,9 +170,7 @@ static void unhash(struct bc_index *index, u32 *link)
 
 	*link = entry->next;
 	entry->next = BC_INDEX_NONE;
-	if (entry->flags & BC_ENTRY_PINNED)
-		atomic_add_return(-entry->count, &index->pinned_blocks);
-	WRITE_ONCE(entry->flags, 0);
+	set_state(index, entry, 0);
 }
 
 /*
@@ -144,30 +197,37 @@ static bool unpin(struct bc_index *index, u32 id)
 	return pins == BC_PINS_DEAD;
 }
 
-int bc_index_init(struct bc_index *index, u64 entries)
+static void init_group(struct bc_index *index, u32 group)
 {
-	u64 buckets;
+	u32 id = bc_index_group_start(index, group), end = bc_index_group_start(index, group + 1);
+
+	index->group[group].free_head = id;
+	for (; id < end; id++)
+		index->entry[id].next = id + 1 < end ? id + 1 : BC_INDEX_NONE;
+}
+
+int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
+{
 	u32 i;
 
 	memset(index, 0, sizeof(*index));
-	if (!entries || entries >= BC_INDEX_NONE)
+	if (!entries || entries >= BC_INDEX_NONE || !is_power_of_2(groups) || groups > entries)
 		return -EINVAL;
-	buckets = 1ULL << fls64(entries - 1);
 	index->entry = bc_table_alloc(entries, sizeof(*index->entry));
-	index->buckets = bc_table_alloc(buckets, sizeof(*index->buckets));
+	index->buckets = bc_table_alloc(entries, sizeof(*index->buckets));
+	index->group = bc_table_alloc(groups, sizeof(*index->group));
 	index->stripes = bc_table_alloc(BC_INDEX_STRIPES, sizeof(*index->stripes));
-	if (!index->entry || !index->buckets || !index->stripes) {
+	if (!index->entry || !index->buckets || !index->group || !index->stripes) {
 		bc_index_free(index);
 		return -ENOMEM;
 	}
 	index->entries = entries;
-	index->bucket_mask = buckets - 1;
+	index->group_bits = ilog2(groups);
 	BUILD_BUG_ON(BC_INDEX_NONE != U32_MAX);
-	memset(index->buckets, 0xff, buckets * sizeof(*index->buckets));
-	for (i = 0; i < index->entries; i++) {
-		index->entry[i].next = i + 1 < index->entries ? i + 1 : BC_INDEX_NONE;
-		if (!(i & U16_MAX))
-			cond_resched();
+	memset(index->buckets, 0xff, entries * sizeof(*index->buckets));
+	for (i = 0; i < groups; i++) {
+		init_group(index, i);
+		cond_resched();
 	}
 	spin_lock_init(&index->free_lock);
 	for (i = 0; i < BC_INDEX_STRIPES; i++)
@@ -179,42 +239,49 @@ void bc_index_free(struct bc_index *index)
 {
 	kvfree(index->entry);
 	kvfree(index->buckets);
+	kvfree(index->group);
 	kvfree(index->stripes);
 	memset(index, 0, sizeof(*index));
+}
+
+/* Under the stripe lock. A use of what was on its way out takes that back. */
+static void count_use(struct bc_index *index, struct bc_entry *entry)
+{
+	u8 tick = READ_ONCE(index->tick);
+
+	if ((u8)(tick - entry->tick) < 2 || (entry->state & BC_ENTRY_USES) == BC_ENTRY_USES)
+		return;
+	entry->tick = tick;
+	set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) + BC_ENTRY_USE);
 }
 
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit)
 {
-	u32 bucket = bucket_of(index, key, chunk);
-	struct bc_entry *entry;
+	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket);
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
-	if (entry) {
+	if (link) {
+		struct bc_entry *entry = &index->entry[*link];
+
 		atomic_inc(&entry->pins);
-		if (!READ_ONCE(entry->referenced))
-			WRITE_ONCE(entry->referenced, 1);
-		hit->id = entry - index->entry;
+		count_use(index, entry);
+		hit->id = *link;
 		entry_place(entry, &hit->place);
 		hit->bytes = entry_bytes(entry);
 		hit->verified = READ_ONCE(entry->verified);
 	}
 	spin_unlock(stripe_of(index, bucket));
-	return entry;
+	return link;
 }
 
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
 {
-	u32 bucket = bucket_of(index, key, chunk);
-	struct bc_entry *entry;
+	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket);
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
-	if (entry && bytes)
-		*bytes = entry_bytes(entry);
+	if (link && bytes)
+		*bytes = entry_bytes(&index->entry[*link]);
 	spin_unlock(stripe_of(index, bucket));
-	return entry;
+	return link;
 }
 
 void bc_index_unpin(struct bc_index *index, u32 id)
@@ -245,22 +312,21 @@ static bool extent_valid(const struct bc_place *place, u32 bytes, u8 flags)
 {
 	return place->count && place->slot + place->count <= BC_FRAME_BLOCKS &&
 	       bytes > (place->count - 1) * BC_BLOCK_SIZE &&
-	       bytes <= place->count * BC_BLOCK_SIZE && !(flags & ~BC_ENTRY_PINNED);
+	       bytes <= place->count * BC_BLOCK_SIZE &&
+	       !(flags & ~(BC_ENTRY_PINNED | BC_ENTRY_MAIN));
 }
 
 /* Return: whether the entry went in; else the chunk was there already. */
-static bool hash_entry(struct bc_index *index, u32 id, u8 flags)
+static bool hash_entry(struct bc_index *index, u32 id, u64 hash, u8 flags)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, &entry->key, entry->chunk);
+	u32 bucket = bucket_of(index, hash);
 	bool fresh;
 
 	spin_lock(stripe_of(index, bucket));
-	fresh = !find_link(index, bucket, &entry->key, entry->chunk);
+	fresh = !find_link(index, bucket, &entry->name);
 	if (fresh) {
-		WRITE_ONCE(entry->flags, BC_ENTRY_LIVE | flags);
-		if (flags & BC_ENTRY_PINNED)
-			atomic_add_return(entry->count, &index->pinned_blocks);
+		set_state(index, entry, BC_ENTRY_LIVE | flags);
 		entry->next = index->buckets[bucket];
 		index->buckets[bucket] = id;
 	}
@@ -268,26 +334,33 @@ static bool hash_entry(struct bc_index *index, u32 id, u8 flags)
 	return fresh;
 }
 
+static void entry_fill(struct bc_entry *entry, const struct bc_place *place, u32 bytes,
+		       u16 verified)
+{
+	entry->frame = place->frame;
+	entry->blocks = place->slot << 4 | (place->count - 1);
+	entry->tail = bytes - (place->count - 1) * BC_BLOCK_SIZE - 1;
+	WRITE_ONCE(entry->verified, verified);
+}
+
 int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags)
 {
-	struct bc_entry *entry;
+	u64 hash = bc_chunk_hash(key, chunk);
+	struct bc_name name;
 	u32 id;
 
+	BUILD_BUG_ON(BC_FRAME_BLOCKS > 16);
 	if (WARN_ON_ONCE(!extent_valid(place, bytes, flags)))
 		return -EINVAL;
-	id = entry_alloc(index);
+	id = entry_alloc(index, &index->group[bc_index_group(index, hash)]);
 	if (id == BC_INDEX_NONE)
 		return bc_index_contains(index, key, chunk, NULL) ? -EEXIST : -ENOSPC;
-	entry = &index->entry[id];
-	entry_name(entry, key, chunk);
-	entry->frame = place->frame;
-	entry->slot = place->slot;
-	entry->count = place->count;
-	entry->tail = bytes - (place->count - 1) * BC_BLOCK_SIZE - 1;
-	WRITE_ONCE(entry->verified, verified);
-	WRITE_ONCE(entry->referenced, 0);
-	if (hash_entry(index, id, flags))
+	bc_name_chunk(key, chunk, &name);
+	entry_name(&index->entry[id], &name);
+	entry_fill(&index->entry[id], place, bytes, verified);
+	index->entry[id].tick = READ_ONCE(index->tick);
+	if (hash_entry(index, id, hash, flags))
 		return 0;
 	entry_release(index, id);
 	return -EEXIST;
@@ -305,15 +378,12 @@ static bool unread(const struct bc_entry *entry)
 int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    struct bc_place *place)
 {
-	u32 bucket = bucket_of(index, key, chunk);
-	u32 *link, id = BC_INDEX_NONE;
+	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), id = BC_INDEX_NONE;
 	int err = -ENOENT;
 
-	spin_lock(stripe_of(index, bucket));
-	link = find_link(index, bucket, key, chunk);
 	if (link) {
 		err = -EBUSY;
-		if (!(index->entry[*link].flags & BC_ENTRY_PINNED) &&
+		if (!(index->entry[*link].state & BC_ENTRY_PINNED) &&
 		    unread(&index->entry[*link])) {
 			id = *link;
 			unhash(index, link);
@@ -331,11 +401,11 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 int bc_index_remove_pinned(struct bc_index *index, u32 id, struct bc_place *place)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, &entry->key, entry->chunk);
+	u32 bucket = bucket_of(index, bc_name_hash(&entry->name));
 	bool last;
 
 	spin_lock(stripe_of(index, bucket));
-	if (entry->flags & BC_ENTRY_LIVE) {
+	if (entry->state & BC_ENTRY_LIVE) {
 		unhash(index, find_link_of(index, bucket, id));
 		last = atomic_add_return(BC_PINS_DEAD - 1, &entry->pins) == BC_PINS_DEAD;
 	} else {
@@ -346,46 +416,88 @@ int bc_index_remove_pinned(struct bc_index *index, u32 id, struct bc_place *plac
 	return last && claim_dead(index, id, place) ? 0 : -EBUSY;
 }
 
-bool bc_index_evict(struct bc_index *index, u32 id, struct bc_place *place)
+/* Under the stripe lock, of a live entry that may be evicted. Return: it stays this time. */
+static bool spare(struct bc_index *index, struct bc_entry *entry)
+{
+	u8 state = entry->state;
+
+	if (!(state & BC_ENTRY_USES))
+		return false;
+	if (state & BC_ENTRY_MAIN)
+		state -= BC_ENTRY_USE;
+	else
+		state = (state & ~(BC_ENTRY_USES | BC_ENTRY_DEMOTED)) | BC_ENTRY_MAIN;
+	set_state(index, entry, state);
+	return true;
+}
+
+static enum bc_visit visit_live(struct bc_index *index, u32 *link, bool force,
+				struct bc_victim *victim)
+{
+	struct bc_entry *entry = &index->entry[*link];
+
+	if (entry->state & BC_ENTRY_PINNED || !unread(entry))
+		return BC_VISIT_NONE;
+	if (!force && spare(index, entry))
+		return BC_VISIT_SPARED;
+	victim->known = true;
+	victim->main = entry->state & BC_ENTRY_MAIN;
+	victim->hash = bc_name_hash(&entry->name);
+	unhash(index, link);
+	return BC_VISIT_EVICTED;
+}
+
+enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct bc_victim *victim)
 {
 	struct bc_entry *entry = &index->entry[id];
-	bool victim = false;
+	enum bc_visit visit = BC_VISIT_NONE;
 	u32 bucket, *link;
 
-	if (atomic_read(&entry->pins) == BC_PINS_DEAD)
-		return claim_dead(index, id, place);
+	if (atomic_read(&entry->pins) == BC_PINS_DEAD) {
+		victim->known = false;
+		return claim_dead(index, id, &victim->place) ? BC_VISIT_EVICTED : BC_VISIT_NONE;
+	}
 	/*
 	 * The entry may die and be born again under another name at any time. If
 	 * it is in the chain that this lock covers, it is live and stays so.
 	 */
-	bucket = racy_bucket_of(index, entry);
+	bucket = bucket_of(index, racy_hash(entry));
 	spin_lock(stripe_of(index, bucket));
 	link = find_link_of(index, bucket, id);
-	if (link && !(entry->flags & BC_ENTRY_PINNED) && !READ_ONCE(entry->referenced) &&
-	    unread(entry)) {
-		unhash(index, link);
-		victim = true;
-	}
+	if (link)
+		visit = visit_live(index, link, force, victim);
 	spin_unlock(stripe_of(index, bucket));
-	if (victim) {
-		entry_place(entry, place);
+	if (visit == BC_VISIT_EVICTED) {
+		entry_place(entry, &victim->place);
 		entry_release(index, id);
 	}
-	return victim;
+	return visit;
+}
+
+u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk)
+{
+	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), blocks = 0;
+
+	if (link && !(index->entry[*link].state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
+		struct bc_entry *entry = &index->entry[*link];
+
+		set_state(index, entry, BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
+		blocks = entry_count(entry);
+	}
+	spin_unlock(stripe_of(index, bucket));
+	return blocks;
 }
 
 u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk, bool pin)
 {
-	u32 bucket = bucket_of(index, key, chunk), blocks = 0;
-	u8 flags = BC_ENTRY_LIVE | (pin ? BC_ENTRY_PINNED : 0);
-	struct bc_entry *entry;
+	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), blocks = 0;
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
-	if (entry && entry->flags != flags) {
-		WRITE_ONCE(entry->flags, flags);
-		blocks = entry->count;
-		atomic_add_return(pin ? (int)blocks : -(int)blocks, &index->pinned_blocks);
+	if (link && !(index->entry[*link].state & BC_ENTRY_PINNED) == pin) {
+		struct bc_entry *entry = &index->entry[*link];
+
+		set_state(index, entry,
+			  (entry->state & ~BC_ENTRY_DEMOTED) ^ BC_ENTRY_PINNED);
+		blocks = entry_count(entry);
 	}
 	spin_unlock(stripe_of(index, bucket));
 	return blocks;
@@ -395,7 +507,7 @@ size_t bc_index_memory(const struct bc_index *index)
 {
 	if (!index->entry)
 		return 0;
-	return (size_t)index->entries * sizeof(*index->entry) +
-	       ((size_t)index->bucket_mask + 1) * sizeof(*index->buckets) +
+	return (size_t)index->entries * BC_INDEX_ENTRY_BYTES +
+	       ((size_t)1 << index->group_bits) * sizeof(*index->group) +
 	       BC_INDEX_STRIPES * sizeof(*index->stripes);
 }

@@ -176,6 +176,7 @@ enum bc_stat {
 	BC_STAT_STALE_READS,		/* reads failed with ESTALE */
 	BC_STAT_READ_ERRORS,		/* engine reads that failed otherwise */
 	BC_STAT_UNIT_ERRORS,		/* table units dropped at attach: bad checksum */
+	BC_STAT_NOT_ADMITTED,		/* fills not kept: others were worth more */
 	__BC_STAT_MAX
 };
 #define BC_STAT_MAX (__BC_STAT_MAX - 1)
