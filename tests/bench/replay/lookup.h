@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a hit in the index costs. */
+#ifndef LOOKUP_H
+#define LOOKUP_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+/* Fill an index of so many entries, look chunks up at random. Return: was the goal reached? */
+int lookup_run(uint32_t entries, FILE *lines);
+
+#endif /* LOOKUP_H */
