@@ -41,6 +41,7 @@ enum bc_cmd {
 	BC_CMD_EVENT_FETCH,	/* event: BC_A_REQUEST nest */
 	BC_CMD_EVENT_RESOLVE,	/* event: BC_A_REQUEST nest */
 	BC_CMD_EVENT_TIER,	/* event: BC_A_TIER nest: attached, failed, detached */
+	BC_CMD_DEMOTE,		/* do: BC_A_FD -> BC_A_RESIDENCY nest */
 	__BC_CMD_MAX
 };
 #define BC_CMD_MAX (__BC_CMD_MAX - 1)
