@@ -4,17 +4,12 @@
  */
 #include "evict.h"
 
-/* Entries of a group, so that a whole round of its hand is short. */
-#define GROUP_ENTRIES	256
-/* Slots of a group below which chance would decide more than the policy. */
-#define GROUP_SLOTS_MIN	32
+/* Few enough for an index, and for a whole round of a hand; enough for a policy. */
+#define GROUP_ENTRIES	(BC_INDEX_GROUP_MAX / 2)
 
-u32 bc_evict_groups(u64 slots, u64 entries)
+u32 bc_evict_groups(u64 entries)
 {
-	u64 groups = max_t(u64, entries / GROUP_ENTRIES, BC_EVICT_LEADERS);
-
-	groups = min_t(u64, groups, slots / GROUP_SLOTS_MIN);
-	return groups < BC_EVICT_LEADERS ? 1 : rounddown_pow_of_two(groups);
+	return entries < GROUP_ENTRIES ? 1 : rounddown_pow_of_two(entries / GROUP_ENTRIES);
 }
 
 int bc_evict_init(struct bc_evict *evict, struct bc_index *index, u64 slots,
@@ -217,7 +212,7 @@ static int evict_in_group(struct bc_evict *evict, u32 group, u32 *budget, struct
 		.evict = evict,
 		.group = group,
 		.start = start,
-		.size = bc_index_group_start(evict->index, group + 1) - start,
+		.size = evict->index->group_entries,
 		.budget = budget,
 	};
 	enum bc_hand hand;

@@ -19,6 +19,7 @@
 #ifndef BC_EVICT_H
 #define BC_EVICT_H
 
+#include "frame.h"
 #include "index.h"
 
 /**
@@ -71,12 +72,12 @@ struct bc_evict {
 /* What each slot costs. */
 #define BC_EVICT_SLOT_BYTES	sizeof(u16)
 
-/**
- * bc_evict_groups - into how many groups an index shall be divided
- * @slots: whole chunks the tier takes
- * @entries: of the index
- */
-u32 bc_evict_groups(u64 slots, u64 entries);
+/* With one entry per frame; most tiers have two, which share what a frame costs. */
+static_assert(BC_INDEX_ENTRY_BYTES + BC_EVICT_SLOT_BYTES + BC_FRAMES_FRAME_BYTES <= 48,
+	      "memory of a chunk");
+
+/* Into how many groups an index of so many entries shall be divided. */
+u32 bc_evict_groups(u64 entries);
 
 /**
  * bc_evict_init - policy over an index

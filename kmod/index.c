@@ -4,14 +4,14 @@
  */
 #include "index.h"
 
-static u32 bucket_of(const struct bc_index *index, u64 hash)
+static spinlock_t *stripe_of(const struct bc_index *index, u32 group)
 {
-	return (hash >> 32) * index->entries >> 32;
+	return &index->stripes[group % BC_INDEX_STRIPES];
 }
 
-static spinlock_t *stripe_of(const struct bc_index *index, u32 bucket)
+static u32 group_number(const struct bc_index *index, u32 id)
 {
-	return &index->stripes[bucket % BC_INDEX_STRIPES];
+	return id / index->group_entries;
 }
 
 static u32 entry_slot(const struct bc_entry *entry)
@@ -36,39 +36,14 @@ static u32 entry_bytes(const struct bc_entry *entry)
 	return (entry_count(entry) - 1) * BC_BLOCK_SIZE + entry->tail + 1;
 }
 
-/* The evictor reads what it hashes without a lock, see racy_hash(). */
-static void entry_name(struct bc_entry *entry, const struct bc_name *name)
-{
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(name->word); i++)
-		WRITE_ONCE(entry->name.word[i], name->word[i]);
-}
-
-static u64 racy_hash(const struct bc_entry *entry)
-{
-	struct bc_name name;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(name.word); i++)
-		name.word[i] = READ_ONCE(entry->name.word[i]);
-	return bc_name_hash(&name);
-}
-
-/* Of an entry that nobody gives another name now: live, dead, or the caller's. */
-static struct bc_index_group *group_of(const struct bc_index *index, const struct bc_entry *entry)
-{
-	return &index->group[bc_index_group(index, bc_name_hash(&entry->name))];
-}
-
 /*
- * Under the stripe lock: the entry's state is new or gone, and its group's
- * counts follow.
+ * Under the group's lock: the entry's state is new or gone, and the counts
+ * follow.
  */
 static void count_blocks(const struct bc_index *index, const struct bc_entry *entry, u8 state,
 			 int sign)
 {
-	struct bc_index_group *group = group_of(index, entry);
+	struct bc_index_group *group = &index->group[group_number(index, entry - index->entry)];
 	int blocks = sign * (int)entry_count(entry);
 
 	if (!(state & BC_ENTRY_LIVE))
@@ -80,7 +55,7 @@ static void count_blocks(const struct bc_index *index, const struct bc_entry *en
 		atomic_add(blocks, &group->demoted);
 }
 
-/* Under the stripe lock. */
+/* Under the group's lock. */
 static void set_state(struct bc_index *index, struct bc_entry *entry, u8 state)
 {
 	u8 changed = entry->state ^ state;
@@ -104,7 +79,7 @@ static u32 entry_alloc(struct bc_index *index, struct bc_index_group *group)
 	spin_lock_irqsave(&index->free_lock, flags);
 	id = group->free_head;
 	if (id != BC_INDEX_NONE) {
-		WRITE_ONCE(group->free_head, index->entry[id].next);
+		WRITE_ONCE(group->free_head, index->entry[id].frame);
 		WRITE_ONCE(index->used, index->used + 1);
 	}
 	spin_unlock_irqrestore(&index->free_lock, flags);
@@ -114,14 +89,100 @@ static u32 entry_alloc(struct bc_index *index, struct bc_index_group *group)
 /* What was freed last is taken first: a new entry lies where the hand has just passed. */
 static void entry_release(struct bc_index *index, u32 id)
 {
-	struct bc_index_group *group = group_of(index, &index->entry[id]);
+	struct bc_index_group *group = &index->group[group_number(index, id)];
 	unsigned long flags;
 
 	spin_lock_irqsave(&index->free_lock, flags);
-	index->entry[id].next = group->free_head;
+	index->entry[id].frame = group->free_head;
 	WRITE_ONCE(group->free_head, id);
 	WRITE_ONCE(index->used, index->used - 1);
 	spin_unlock_irqrestore(&index->free_lock, flags);
+}
+
+/* Where a chunk belongs: group and tag take other bits of the hash than the line. */
+struct home {
+	u32 group, line;
+	u16 tag;		/* in its place in a slot; not 0 */
+};
+
+static struct home home_of(const struct bc_index *index, u64 hash)
+{
+	u16 tag = (u16)(hash >> 32) << BC_INDEX_NUMBER_BITS;
+
+	return (struct home) {
+		.group = bc_index_group(index, hash),
+		.line = (u64)(u32)hash * index->group_lines >> 32,
+		.tag = tag ?: 1U << BC_INDEX_NUMBER_BITS,
+	};
+}
+
+/* The lines where a chunk may be: its own, and those behind it as long as they were passed. */
+static struct bc_index_line *line_at(const struct bc_index *index, const struct home *home, u32 nr)
+{
+	u32 at = home->line + nr;
+
+	if (at >= index->group_lines)
+		at -= index->group_lines;
+	return &index->line[home->group * index->group_lines + at];
+}
+
+#define EACH_LANE	0x0001000100010001ULL
+
+static u32 lane(u32 slot)
+{
+	return 16 * (slot / 4);
+}
+
+static u16 get_slot(const struct bc_index_line *line, u32 slot)
+{
+	return line->word[slot % 4] >> lane(slot);
+}
+
+static void set_slot(struct bc_index_line *line, u32 slot, u16 value)
+{
+	line->word[slot % 4] &= ~(0xffffULL << lane(slot));
+	line->word[slot % 4] |= (u64)value << lane(slot);
+}
+
+static u32 passed(const struct bc_index_line *line)
+{
+	return get_slot(line, BC_INDEX_LINE_SLOTS);
+}
+
+static void add_passed(struct bc_index_line *line, int n)
+{
+	set_slot(line, BC_INDEX_LINE_SLOTS, passed(line) + n);
+}
+
+/* The lowest bit of each lane that is 0 but for its number. */
+static u64 zero_lanes(u64 word)
+{
+	u64 tags = word & EACH_LANE * (U16_MAX & ~(BC_INDEX_GROUP_MAX - 1));
+
+	/* No carry leaves a lane. */
+	tags |= (tags & EACH_LANE * S16_MAX) + EACH_LANE * S16_MAX;
+	return ~tags >> 15 & EACH_LANE;
+}
+
+/*
+ * Slots with the tag: bit 16 * (slot / 4) + slot % 4 each. All at once, without a branch
+ * that nobody could predict.
+ */
+static u64 match_tag(const struct bc_index_line *line, u16 tag)
+{
+	u64 tags = EACH_LANE * tag, match = 0;
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		match |= zero_lanes(line->word[i] ^ tags) << i;
+	return match & ~(1ULL << (48 + 3));
+}
+
+static u32 matched_slot(u64 match)
+{
+	u32 bit = __ffs64(match);
+
+	return bit / 16 * 4 + bit % 16;
 }
 
 static bool name_equal(const struct bc_name *a, const struct bc_name *b)
@@ -129,47 +190,94 @@ static bool name_equal(const struct bc_name *a, const struct bc_name *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
-/* The link that leads to the chunk's entry, or NULL. Under the stripe lock. */
-static u32 *find_link(struct bc_index *index, u32 bucket, const struct bc_name *name)
+/* The live entry of a chunk, or NULL. Under the group's lock. */
+static struct bc_entry *find(const struct bc_index *index, const struct home *home,
+			     const struct bc_name *name)
 {
-	u32 *link = &index->buckets[bucket];
+	u32 start = bc_index_group_start(index, home->group), nr;
+	u64 match;
 
-	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next)
-		if (name_equal(&index->entry[*link].name, name))
-			return link;
+	for (nr = 0; nr < index->group_lines; nr++) {
+		const struct bc_index_line *line = line_at(index, home, nr);
+
+		for (match = match_tag(line, home->tag); match; match &= match - 1) {
+			u16 slot = get_slot(line, matched_slot(match));
+			struct bc_entry *entry = &index->entry[start + slot % BC_INDEX_GROUP_MAX];
+
+			if (name_equal(&entry->name, name))
+				return entry;
+		}
+		if (!passed(line))
+			break;
+	}
 	return NULL;
 }
 
-/* The link that leads to an entry by number, or NULL. Under the stripe lock. */
-static u32 *find_link_of(struct bc_index *index, u32 bucket, u32 id)
+/* There are more slots than entries: one is free. Under the group's lock. */
+static void table_add(struct bc_index *index, const struct home *home, u16 slot)
 {
-	u32 *link = &index->buckets[bucket];
+	u32 nr, i;
 
-	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next)
-		if (*link == id)
-			return link;
-	return NULL;
+	for (nr = 0; nr < index->group_lines; nr++) {
+		struct bc_index_line *line = line_at(index, home, nr);
+
+		for (i = 0; i < BC_INDEX_LINE_SLOTS; i++) {
+			if (!get_slot(line, i)) {
+				set_slot(line, i, slot);
+				return;
+			}
+		}
+		add_passed(line, 1);
+	}
+	WARN_ON_ONCE(true);
 }
 
-/* Find a chunk and take the lock of its bucket's stripe, found or not. */
-static u32 *lock_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk,
-		       u32 *bucket)
+/* Under the group's lock. */
+static void table_del(struct bc_index *index, const struct home *home, u16 slot)
+{
+	u32 nr, i;
+
+	for (nr = 0; nr < index->group_lines; nr++) {
+		struct bc_index_line *line = line_at(index, home, nr);
+
+		for (i = 0; i < BC_INDEX_LINE_SLOTS; i++) {
+			if (get_slot(line, i) == slot) {
+				set_slot(line, i, 0);
+				return;
+			}
+		}
+		add_passed(line, -1);
+	}
+	WARN_ON_ONCE(true);
+}
+
+static u16 slot_of(const struct bc_index *index, const struct home *home, u32 id)
+{
+	return home->tag | (id - bc_index_group_start(index, home->group));
+}
+
+/* Find a chunk and take the lock of its group, found or not. */
+static struct bc_entry *lock_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk,
+				   u32 *group)
 {
 	struct bc_name name;
+	struct home home;
 
 	bc_name_chunk(key, chunk, &name);
-	*bucket = bucket_of(index, bc_name_hash(&name));
-	spin_lock(stripe_of(index, *bucket));
-	return find_link(index, *bucket, &name);
+	home = home_of(index, bc_name_hash(&name));
+	*group = home.group;
+	/* It is on its way while the lock is taken. */
+	prefetch(line_at(index, &home, 0));
+	spin_lock(stripe_of(index, home.group));
+	return find(index, &home, &name);
 }
 
-/* Under the stripe lock. The entry belongs to the caller if it has no pins. */
-static void unhash(struct bc_index *index, u32 *link)
+/* Under the group's lock. The entry belongs to the caller if it has no pins. */
+static void unhash(struct bc_index *index, struct bc_entry *entry)
 {
-	struct bc_entry *entry = &index->entry[*link];
+	struct home home = home_of(index, bc_name_hash(&entry->name));
 
-	*link = entry->next;
-	entry->next = BC_INDEX_NONE;
+	table_del(index, &home, slot_of(index, &home, entry - index->entry));
 	set_state(index, entry, 0);
 }
 
@@ -203,7 +311,7 @@ static void init_group(struct bc_index *index, u32 group)
 
 	index->group[group].free_head = id;
 	for (; id < end; id++)
-		index->entry[id].next = id + 1 < end ? id + 1 : BC_INDEX_NONE;
+		index->entry[id].frame = id + 1 < end ? id + 1 : BC_INDEX_NONE;
 }
 
 int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
@@ -211,20 +319,22 @@ int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
 	u32 i;
 
 	memset(index, 0, sizeof(*index));
-	if (!entries || entries >= BC_INDEX_NONE || !is_power_of_2(groups) || groups > entries)
+	BUILD_BUG_ON(BC_INDEX_LINE_ENTRIES > BC_INDEX_LINE_SLOTS);
+	if (!is_power_of_2(groups) || entries < groups || entries >= BC_INDEX_NONE ||
+	    entries >> ilog2(groups) > BC_INDEX_GROUP_MAX)
 		return -EINVAL;
-	index->entry = bc_table_alloc(entries, sizeof(*index->entry));
-	index->buckets = bc_table_alloc(entries, sizeof(*index->buckets));
+	index->group_bits = ilog2(groups);
+	index->group_entries = entries >> index->group_bits;
+	index->group_lines = DIV_ROUND_UP(index->group_entries, BC_INDEX_LINE_ENTRIES);
+	index->entries = index->group_entries * groups;
+	index->entry = bc_table_alloc(index->entries, sizeof(*index->entry));
+	index->line = bc_table_alloc((size_t)groups * index->group_lines, sizeof(*index->line));
 	index->group = bc_table_alloc(groups, sizeof(*index->group));
 	index->stripes = bc_table_alloc(BC_INDEX_STRIPES, sizeof(*index->stripes));
-	if (!index->entry || !index->buckets || !index->group || !index->stripes) {
+	if (!index->entry || !index->line || !index->group || !index->stripes) {
 		bc_index_free(index);
 		return -ENOMEM;
 	}
-	index->entries = entries;
-	index->group_bits = ilog2(groups);
-	BUILD_BUG_ON(BC_INDEX_NONE != U32_MAX);
-	memset(index->buckets, 0xff, entries * sizeof(*index->buckets));
 	for (i = 0; i < groups; i++) {
 		init_group(index, i);
 		cond_resched();
@@ -238,13 +348,13 @@ int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
 void bc_index_free(struct bc_index *index)
 {
 	kvfree(index->entry);
-	kvfree(index->buckets);
+	kvfree(index->line);
 	kvfree(index->group);
 	kvfree(index->stripes);
 	memset(index, 0, sizeof(*index));
 }
 
-/* Under the stripe lock. A use of what was on its way out takes that back. */
+/* Under the group's lock. A use of what was on its way out takes that back. */
 static void count_use(struct bc_index *index, struct bc_entry *entry)
 {
 	u8 tick = READ_ONCE(index->tick);
@@ -258,30 +368,32 @@ static void count_use(struct bc_index *index, struct bc_entry *entry)
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit)
 {
-	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket);
+	struct bc_entry *entry;
+	u32 group;
 
-	if (link) {
-		struct bc_entry *entry = &index->entry[*link];
-
+	entry = lock_chunk(index, key, chunk, &group);
+	if (entry) {
 		atomic_inc(&entry->pins);
 		count_use(index, entry);
-		hit->id = *link;
+		hit->id = entry - index->entry;
 		entry_place(entry, &hit->place);
 		hit->bytes = entry_bytes(entry);
 		hit->verified = READ_ONCE(entry->verified);
 	}
-	spin_unlock(stripe_of(index, bucket));
-	return link;
+	spin_unlock(stripe_of(index, group));
+	return entry;
 }
 
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
 {
-	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket);
+	struct bc_entry *entry;
+	u32 group;
 
-	if (link && bytes)
-		*bytes = entry_bytes(&index->entry[*link]);
-	spin_unlock(stripe_of(index, bucket));
-	return link;
+	entry = lock_chunk(index, key, chunk, &group);
+	if (entry && bytes)
+		*bytes = entry_bytes(entry);
+	spin_unlock(stripe_of(index, group));
+	return entry;
 }
 
 void bc_index_unpin(struct bc_index *index, u32 id)
@@ -317,20 +429,18 @@ static bool extent_valid(const struct bc_place *place, u32 bytes, u8 flags)
 }
 
 /* Return: whether the entry went in; else the chunk was there already. */
-static bool hash_entry(struct bc_index *index, u32 id, u64 hash, u8 flags)
+static bool hash_entry(struct bc_index *index, u32 id, const struct home *home, u8 flags)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, hash);
 	bool fresh;
 
-	spin_lock(stripe_of(index, bucket));
-	fresh = !find_link(index, bucket, &entry->name);
+	spin_lock(stripe_of(index, home->group));
+	fresh = !find(index, home, &entry->name);
 	if (fresh) {
 		set_state(index, entry, BC_ENTRY_LIVE | flags);
-		entry->next = index->buckets[bucket];
-		index->buckets[bucket] = id;
+		table_add(index, home, slot_of(index, home, id));
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home->group));
 	return fresh;
 }
 
@@ -346,28 +456,29 @@ static void entry_fill(struct bc_entry *entry, const struct bc_place *place, u32
 int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags)
 {
-	u64 hash = bc_chunk_hash(key, chunk);
 	struct bc_name name;
+	struct home home;
 	u32 id;
 
 	BUILD_BUG_ON(BC_FRAME_BLOCKS > 16);
 	if (WARN_ON_ONCE(!extent_valid(place, bytes, flags)))
 		return -EINVAL;
-	id = entry_alloc(index, &index->group[bc_index_group(index, hash)]);
+	bc_name_chunk(key, chunk, &name);
+	home = home_of(index, bc_name_hash(&name));
+	id = entry_alloc(index, &index->group[home.group]);
 	if (id == BC_INDEX_NONE)
 		return bc_index_contains(index, key, chunk, NULL) ? -EEXIST : -ENOSPC;
-	bc_name_chunk(key, chunk, &name);
-	entry_name(&index->entry[id], &name);
+	index->entry[id].name = name;
 	entry_fill(&index->entry[id], place, bytes, verified);
 	index->entry[id].tick = READ_ONCE(index->tick);
-	if (hash_entry(index, id, hash, flags))
+	if (hash_entry(index, id, &home, flags))
 		return 0;
 	entry_release(index, id);
 	return -EEXIST;
 }
 
 /*
- * Under the stripe lock, under which alone pins appear: none now is none until
+ * Under the group's lock, under which alone pins appear: none now is none until
  * the lock goes. Acquire pairs with the unpin: what its reader did is over.
  */
 static bool unread(const struct bc_entry *entry)
@@ -378,22 +489,22 @@ static bool unread(const struct bc_entry *entry)
 int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    struct bc_place *place)
 {
-	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), id = BC_INDEX_NONE;
+	struct bc_entry *entry;
 	int err = -ENOENT;
+	u32 group;
 
-	if (link) {
+	entry = lock_chunk(index, key, chunk, &group);
+	if (entry) {
 		err = -EBUSY;
-		if (!(index->entry[*link].state & BC_ENTRY_PINNED) &&
-		    unread(&index->entry[*link])) {
-			id = *link;
-			unhash(index, link);
+		if (!(entry->state & BC_ENTRY_PINNED) && unread(entry)) {
+			unhash(index, entry);
 			err = 0;
 		}
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, group));
 	if (!err) {
-		entry_place(&index->entry[id], place);
-		entry_release(index, id);
+		entry_place(entry, place);
+		entry_release(index, entry - index->entry);
 	}
 	return err;
 }
@@ -401,22 +512,22 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 int bc_index_remove_pinned(struct bc_index *index, u32 id, struct bc_place *place)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, bc_name_hash(&entry->name));
+	u32 group = group_number(index, id);
 	bool last;
 
-	spin_lock(stripe_of(index, bucket));
+	spin_lock(stripe_of(index, group));
 	if (entry->state & BC_ENTRY_LIVE) {
-		unhash(index, find_link_of(index, bucket, id));
+		unhash(index, entry);
 		last = atomic_add_return(BC_PINS_DEAD - 1, &entry->pins) == BC_PINS_DEAD;
 	} else {
 		/* Another reader saw the same and was first. */
 		last = unpin(index, id);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, group));
 	return last && claim_dead(index, id, place) ? 0 : -EBUSY;
 }
 
-/* Under the stripe lock, of a live entry that may be evicted. Return: it stays this time. */
+/* Under the group's lock, of a live entry that may be evicted. Return: it stays this time. */
 static bool spare(struct bc_index *index, struct bc_entry *entry)
 {
 	u8 state = entry->state;
@@ -431,42 +542,33 @@ static bool spare(struct bc_index *index, struct bc_entry *entry)
 	return true;
 }
 
-static enum bc_visit visit_live(struct bc_index *index, u32 *link, bool force,
+static enum bc_visit visit_live(struct bc_index *index, struct bc_entry *entry, bool force,
 				struct bc_victim *victim)
 {
-	struct bc_entry *entry = &index->entry[*link];
-
-	if (entry->state & BC_ENTRY_PINNED || !unread(entry))
+	if (!(entry->state & BC_ENTRY_LIVE) || entry->state & BC_ENTRY_PINNED || !unread(entry))
 		return BC_VISIT_NONE;
 	if (!force && spare(index, entry))
 		return BC_VISIT_SPARED;
 	victim->known = true;
 	victim->main = entry->state & BC_ENTRY_MAIN;
 	victim->hash = bc_name_hash(&entry->name);
-	unhash(index, link);
+	unhash(index, entry);
 	return BC_VISIT_EVICTED;
 }
 
 enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct bc_victim *victim)
 {
 	struct bc_entry *entry = &index->entry[id];
-	enum bc_visit visit = BC_VISIT_NONE;
-	u32 bucket, *link;
+	u32 group = group_number(index, id);
+	enum bc_visit visit;
 
 	if (atomic_read(&entry->pins) == BC_PINS_DEAD) {
 		victim->known = false;
 		return claim_dead(index, id, &victim->place) ? BC_VISIT_EVICTED : BC_VISIT_NONE;
 	}
-	/*
-	 * The entry may die and be born again under another name at any time. If
-	 * it is in the chain that this lock covers, it is live and stays so.
-	 */
-	bucket = bucket_of(index, racy_hash(entry));
-	spin_lock(stripe_of(index, bucket));
-	link = find_link_of(index, bucket, id);
-	if (link)
-		visit = visit_live(index, link, force, victim);
-	spin_unlock(stripe_of(index, bucket));
+	spin_lock(stripe_of(index, group));
+	visit = visit_live(index, entry, force, victim);
+	spin_unlock(stripe_of(index, group));
 	if (visit == BC_VISIT_EVICTED) {
 		entry_place(entry, &victim->place);
 		entry_release(index, id);
@@ -476,38 +578,39 @@ enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct 
 
 u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk)
 {
-	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), blocks = 0;
+	struct bc_entry *entry;
+	u32 group, blocks = 0;
 
-	if (link && !(index->entry[*link].state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
-		struct bc_entry *entry = &index->entry[*link];
-
+	entry = lock_chunk(index, key, chunk, &group);
+	if (entry && !(entry->state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
 		set_state(index, entry, BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
 		blocks = entry_count(entry);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, group));
 	return blocks;
 }
 
 u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk, bool pin)
 {
-	u32 bucket, *link = lock_chunk(index, key, chunk, &bucket), blocks = 0;
+	struct bc_entry *entry;
+	u32 group, blocks = 0;
 
-	if (link && !(index->entry[*link].state & BC_ENTRY_PINNED) == pin) {
-		struct bc_entry *entry = &index->entry[*link];
-
-		set_state(index, entry,
-			  (entry->state & ~BC_ENTRY_DEMOTED) ^ BC_ENTRY_PINNED);
+	entry = lock_chunk(index, key, chunk, &group);
+	if (entry && !(entry->state & BC_ENTRY_PINNED) == pin) {
+		set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) ^ BC_ENTRY_PINNED);
 		blocks = entry_count(entry);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, group));
 	return blocks;
 }
 
 size_t bc_index_memory(const struct bc_index *index)
 {
+	size_t groups = (size_t)1 << index->group_bits;
+
 	if (!index->entry)
 		return 0;
-	return (size_t)index->entries * BC_INDEX_ENTRY_BYTES +
-	       ((size_t)1 << index->group_bits) * sizeof(*index->group) +
-	       BC_INDEX_STRIPES * sizeof(*index->stripes);
+	return index->entries * sizeof(*index->entry) +
+	       groups * index->group_lines * sizeof(*index->line) +
+	       groups * sizeof(*index->group) + BC_INDEX_STRIPES * sizeof(*index->stripes);
 }

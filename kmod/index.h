@@ -3,19 +3,19 @@
  * Which chunks a tier holds and where: a hash table in arrays of fixed size,
  * allocated at attach. One entry is one contiguous extent of one chunk.
  *
- * Locking: a striped spinlock per group of buckets covers chain links, flags and
- * the birth and death of entries; it is taken in process context only. Pins are
- * atomic; an entry is reused at zero pins only. A reader pins under the stripe
+ * Entries belong to groups, a chunk's hash says to which; a group has its own part
+ * of the array, its own small hash table, free list and eviction (evict.h).
+ *
+ * Locking: a group's lock, one of a striped array, covers its table and the state
+ * of its entries; it is taken in process context only. Pins are
+ * atomic; an entry is reused at zero pins only. A reader pins under that
  * lock and unpins from any context, without a lock. The free list has a lock of
  * its own, taken with interrupts off because bc_index_unpin_last() frees; it
- * never nests with a stripe.
+ * never nests with another.
  *
  * An entry is free, live (hashed, owns its blocks), or dead: unhashed while
  * pinned. The last unpin leaves a dead entry with its blocks behind for whoever
  * claims it first: bc_index_unpin_last() at once, else the evictor.
- *
- * Entries belong to groups, a chunk's hash says to which; a group has its own
- * part of the array, its own free list and its own eviction (evict.h).
  */
 #ifndef BC_INDEX_H
 #define BC_INDEX_H
@@ -28,7 +28,7 @@
 
 #define BC_PINS_DEAD		(1 << 30)	/* in bc_entry.pins, beside the count */
 
-/* Entry state, changed under the stripe lock. */
+/* Entry state, changed under the group's lock. */
 #define BC_ENTRY_LIVE		(1U << 0)
 #define BC_ENTRY_PINNED		(1U << 1)	/* by the user: never evicted */
 #define BC_ENTRY_MAIN		(1U << 2)	/* proved its worth; else on probation */
@@ -38,20 +38,37 @@
 
 struct bc_entry {
 	struct bc_name name;
-	u32 next;		/* bucket chain or free list, or BC_INDEX_NONE */
-	u32 frame;
+	u32 frame;		/* of a free entry: the next free one, or BC_INDEX_NONE */
 	atomic_t pins;		/* bios in flight, and BC_PINS_DEAD */
 	u16 verified;		/* bit per block of the extent: checksum seen good since attach */
 	u16 tail;		/* valid bytes of the last block - 1 */
 	u8 blocks;		/* first in the frame << 4 | number - 1 */
 	u8 state;
 	u8 tick;		/* when a use was counted last */
+	u8 unused;
 };
 
-/* Entry and bucket head. */
-#define BC_INDEX_ENTRY_BYTES	(sizeof(struct bc_entry) + sizeof(u32))
+/*
+ * A line of a group's table: 15 slots of 16 bits, each with the number of an entry in
+ * its group beneath a tag of the hash, or 0. What finds its line full goes to the next
+ * one that is not; the line knows how many did.
+ */
+#define BC_INDEX_NUMBER_BITS	9
+#define BC_INDEX_GROUP_MAX	(1U << BC_INDEX_NUMBER_BITS)
+#define BC_INDEX_LINE_SLOTS	15
+#define BC_INDEX_LINE_ENTRIES	9	/* on average, when all entries are in use */
 
-static_assert(BC_INDEX_ENTRY_BYTES == 40, "what an entry costs");
+/* Slot i in bits 16 * (i / 4) and up of word i % 4; what would be the last counts who passed. */
+struct bc_index_line {
+	u64 word[4];
+};
+
+/* An entry and its part of a line, rounded up. */
+#define BC_INDEX_ENTRY_BYTES	(sizeof(struct bc_entry) + \
+				 DIV_ROUND_UP(sizeof(struct bc_index_line), BC_INDEX_LINE_ENTRIES))
+
+static_assert(sizeof(struct bc_entry) == 32, "two entries per cache line");
+static_assert(sizeof(struct bc_index_line) == 32, "two lines per cache line");
 
 /* Counts of blocks of live entries; they follow the entries' states. */
 struct bc_index_group {
@@ -65,13 +82,15 @@ struct bc_index {
 	u32 entries;		/* capacity */
 	u32 used;		/* not on a free list; under free_lock */
 	u32 group_bits;
+	u32 group_entries;	/* of each group */
+	u32 group_lines;
 	u8 tick;		/* coarse time: the owner's; see bc_index_lookup() */
 	atomic_t pinned_blocks;	/* of entries with BC_ENTRY_PINNED */
-	u32 *buckets;		/* as many as entries */
 	struct bc_entry *entry;
+	struct bc_index_line *line;
 	struct bc_index_group *group;
 	spinlock_t free_lock;	/* free lists; interrupts off */
-	spinlock_t *stripes;	/* bucket % BC_INDEX_STRIPES: its chain, its entries' state */
+	spinlock_t *stripes;	/* group % BC_INDEX_STRIPES: its table, its entries' state */
 };
 
 /* What a lookup tells about a pinned entry. */
@@ -85,8 +104,8 @@ struct bc_hit {
 /**
  * bc_index_init - empty index
  * @index: to initialise
- * @entries: capacity, below BC_INDEX_NONE
- * @groups: a power of two, at most @entries
+ * @entries: capacity, below BC_INDEX_NONE; rounded down to a multiple of @groups
+ * @groups: a power of two; at most @entries, at least @entries / BC_INDEX_GROUP_MAX
  *
  * BC_INDEX_ENTRY_BYTES per entry, and the groups and stripes. May sleep.
  * Return: 0, -ENOMEM, -EINVAL.
@@ -177,10 +196,9 @@ static inline u32 bc_index_group(const struct bc_index *index, u64 hash)
 	return index->group_bits ? hash >> (64 - index->group_bits) : 0;
 }
 
-/* The first entry of a group; that of the group behind the last is the number of entries. */
 static inline u32 bc_index_group_start(const struct bc_index *index, u32 group)
 {
-	return (u64)group * index->entries >> index->group_bits;
+	return group * index->group_entries;
 }
 
 /* Has the group a free entry? Maybe not any more on return. */

@@ -241,7 +241,7 @@ static int init_memory(struct bc_tier *tier, struct netlink_ext_ack *extack)
 	ret = bc_frames_init(&tier->frames, layout->frame_count);
 	if (!ret)
 		ret = bc_index_init(&tier->index, entries,
-				    bc_evict_groups(layout->frame_count, entries));
+				    bc_evict_groups(entries));
 	if (!ret)
 		ret = bc_evict_init(&tier->evict, &tier->index, layout->frame_count,
 				    &bc_room_tuning);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: kmod/evict.c kmod/index.c */
+/* sources: kmod/evict.c kmod/index.c kmod/frame.c */
 /* Which chunk goes and which comes in: order, uses, ghosts, the duel, what is passed over. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -440,20 +440,20 @@ static u32 admitted(u32 group, u32 tries, bool room)
 	return count;
 }
 
-/* Guards: as many groups as the policy needs, none too small, and one for a small tier. */
+/* Guards: as many groups as an index needs; a small tier has too few for a duel. */
 static void number_of_groups(void **state)
 {
-	u64 slots, groups;
+	u64 entries, groups;
 
 	(void)state;
-	assert_int_equal(bc_evict_groups(1, 2), 1);
-	assert_int_equal(bc_evict_groups(62, 124), 1);
-	assert_int_equal(bc_evict_groups(2047, 4094), 1);
-	assert_int_equal(bc_evict_groups(2048, 4096), 64);
-	assert_int_equal(bc_evict_groups(2048, 2048ULL * BC_EVICT_LEADERS), 64);
-	for (slots = 4096; slots < 1ULL << 31; slots *= 3) {
-		groups = bc_evict_groups(slots, 2 * slots);
-		assert_true(is_power_of_2(groups) && groups >= 64 && slots / groups >= 32);
+	assert_int_equal(bc_evict_groups(1), 1);
+	assert_int_equal(bc_evict_groups(511), 1);
+	assert_int_equal(bc_evict_groups(512), 2);
+	assert_int_equal(bc_evict_groups(16383), 32);
+	assert_int_equal(bc_evict_groups(16384), 64);
+	for (entries = 1; entries < U32_MAX; entries = entries * 3 + 1) {
+		groups = bc_evict_groups(entries);
+		assert_true(is_power_of_2(groups) && entries / groups < BC_INDEX_GROUP_MAX);
 	}
 }
 

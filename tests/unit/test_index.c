@@ -76,18 +76,100 @@ static void init(void **state)
 
 	(void)state;
 	assert_int_equal(bc_index_init(&index, 0, 1), -EINVAL);
-	assert_int_equal(bc_index_init(&index, BC_INDEX_NONE, 1), -EINVAL);
-	assert_int_equal(bc_index_init(&index, 1ULL << 40, 1), -EINVAL);
+	assert_int_equal(bc_index_init(&index, BC_INDEX_NONE, 1 << 24), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 1ULL << 40, 1 << 24), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 100, 3), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 3, 4), -EINVAL);
+	assert_int_equal(bc_index_init(&index, BC_INDEX_GROUP_MAX + 1, 1), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 2 * BC_INDEX_GROUP_MAX + 2, 2), -EINVAL);
 	assert_int_equal(bc_index_memory(&index), 0);
 	bc_index_free(&index);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		assert_int_equal(bc_index_init(&index, sizes[i], 1), 0);
-		assert_int_equal(index.entries, sizes[i]);
-		memory = bc_index_memory(&index) - BC_INDEX_STRIPES * sizeof(spinlock_t) -
-			 sizeof(struct bc_index_group);
-		assert_int_equal(memory, BC_INDEX_ENTRY_BYTES * sizes[i]);
+		u32 groups = bc_evict_groups(sizes[i]);
+
+		assert_int_equal(bc_index_init(&index, sizes[i], groups), 0);
+		assert_in_range(index.entries, sizes[i] - groups + 1, sizes[i]);
+		memory = bc_index_memory(&index) - BC_INDEX_STRIPES * sizeof(spinlock_t);
+		assert_true(memory <= BC_INDEX_ENTRY_BYTES * index.entries + groups *
+			    (sizeof(struct bc_index_line) + sizeof(struct bc_index_group)));
 		bc_index_free(&index);
 	}
+}
+
+/* Guards: what a chunk costs in memory, all included but the clean table's image. */
+static void memory_of_a_chunk(void **state)
+{
+	static const u64 entries[] = { 65536, 100000, 1000000, 3655535 };
+	struct bc_frames frames;
+	struct bc_index index;
+	struct bc_evict evict;
+	size_t i, memory;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(entries); i++) {
+		assert_int_equal(bc_index_init(&index, entries[i], bc_evict_groups(entries[i])), 0);
+		assert_int_equal(bc_evict_init(&evict, &index, entries[i], &tuning), 0);
+		assert_int_equal(bc_frames_init(&frames, entries[i]), 0);
+		memory = bc_index_memory(&index) + bc_evict_memory(&evict) +
+			 bc_frames_memory(&frames);
+		assert_true(memory <= 42 * (u64)index.entries);
+		bc_frames_free(&frames);
+		bc_evict_free(&evict);
+		bc_index_free(&index);
+	}
+}
+
+/* The next chunk of a key that belongs to a group, and in it to a line. */
+static u32 chunk_at(const struct bc_index *index, const struct bc_key *key, u32 chunk, u32 group,
+		    u32 line)
+{
+	u64 hash;
+
+	for (;; chunk++) {
+		hash = bc_chunk_hash(key, chunk);
+		if (bc_index_group(index, hash) == group &&
+		    (u64)(u32)hash * index->group_lines >> 32 == line)
+			return chunk;
+	}
+}
+
+#define CROWD	60	/* four lines full */
+
+/* Guards: more chunks than a line holds are all found, in whatever order they come and go. */
+static void crowded_line(void **state)
+{
+	const struct bc_place place = place_of(1, 0, 1);
+	const struct bc_key key = key_of(0);
+	u32 chunk[CROWD], i, turn, last;
+	struct bc_index index;
+	struct bc_place back;
+
+	(void)state;
+	seed = 0x5eed0004;
+	assert_int_equal(bc_index_init(&index, 1024, 4), 0);
+	last = index.group_lines - 1;
+	for (i = 0; i < CROWD; i++) {
+		chunk[i] = chunk_at(&index, &key, i ? chunk[i - 1] + 1 : 0, 2, last);
+		assert_int_equal(bc_index_insert(&index, &key, chunk[i], &place, 1, 0, 0), 0);
+	}
+	for (turn = 0; turn < 5000; turn++) {
+		bool present;
+
+		i = roll(CROWD);
+		present = bc_index_contains(&index, &key, chunk[i], NULL);
+		assert_int_equal(bc_index_remove(&index, &key, chunk[i], &back),
+				 present ? 0 : -ENOENT);
+		if (!present)
+			assert_int_equal(bc_index_insert(&index, &key, chunk[i], &place, 1, 0, 0), 0);
+		assert_int_equal(bc_index_contains(&index, &key, chunk[i], NULL), !present);
+	}
+	for (i = 0; i < CROWD; i++)
+		bc_index_remove(&index, &key, chunk[i], &back);
+	assert_int_equal(index.used, 0);
+	/* Nothing is left in the lines, nor in their counts. */
+	for (i = 0; i < 4 * index.group_lines; i++)
+		assert_memory_equal(&index.line[i], &(struct bc_index_line){}, 32);
+	bc_index_free(&index);
 }
 
 /* Guards: a hit tells exactly what was inserted; a name is there once. */
@@ -878,7 +960,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init),
+		cmocka_unit_test(memory_of_a_chunk),
 		cmocka_unit_test(insert_and_find),
+		cmocka_unit_test(crowded_line),
 		cmocka_unit_test(lengths),
 		cmocka_unit_test(full),
 		cmocka_unit_test(readers_keep_their_blocks),

@@ -41,11 +41,12 @@ static void fill(struct bc_index *index, uint32_t entries)
 	}
 }
 
+/* Of this thread on a processor: others may be using the machine. */
 static double seconds(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
@@ -80,7 +81,7 @@ static double bytes_of(uint32_t entries, uint32_t frames_count)
 	struct bc_evict evict;
 	double bytes;
 
-	if (bc_index_init(&index, entries, bc_evict_groups(frames_count, entries)) ||
+	if (bc_index_init(&index, entries, bc_evict_groups(entries)) ||
 	    bc_evict_init(&evict, &index, frames_count, &tuning) ||
 	    bc_frames_init(&frames, frames_count))
 		errx(1, "no memory for %u entries", entries);
@@ -101,7 +102,7 @@ int lookup_run(uint32_t entries, FILE *lines)
 
 	one = bytes_of(entries, entries);
 	two = bytes_of(entries, entries / 2);
-	if (bc_index_init(&index, entries, bc_evict_groups(entries, entries)))
+	if (bc_index_init(&index, entries, bc_evict_groups(entries)))
 		errx(1, "no memory for %u entries", entries);
 	fill(&index, entries);
 	for (i = 0; i < ROUNDS; i++) {

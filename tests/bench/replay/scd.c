@@ -25,7 +25,7 @@ static void *create(uint32_t slots, uint32_t names)
 
 	(void)names;
 	if (bc_frames_init(&scd->frames, slots) ||
-	    bc_index_init(&scd->index, entries, bc_evict_groups(slots, entries)) ||
+	    bc_index_init(&scd->index, entries, bc_evict_groups(entries)) ||
 	    bc_evict_init(&scd->evict, &scd->index, slots, &tuning))
 		errx(1, "no memory for the index");
 	return scd;
