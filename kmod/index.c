@@ -105,15 +105,13 @@ struct home {
 	u16 tag;		/* in its place in a slot; not 0 */
 };
 
-static struct home home_of(const struct bc_index *index, u64 hash)
+static void home_of(const struct bc_index *index, u64 hash, struct home *home)
 {
 	u16 tag = (u16)(hash >> 32) << BC_INDEX_NUMBER_BITS;
 
-	return (struct home) {
-		.group = bc_index_group(index, hash),
-		.line = (u64)(u32)hash * index->group_lines >> 32,
-		.tag = tag ?: 1U << BC_INDEX_NUMBER_BITS,
-	};
+	home->group = bc_index_group(index, hash);
+	home->line = (u64)(u32)hash * index->group_lines >> 32;
+	home->tag = tag ?: 1U << BC_INDEX_NUMBER_BITS;
 }
 
 /* The lines where a chunk may be: its own, and those behind it as long as they were passed. */
@@ -187,7 +185,7 @@ static u32 matched_slot(u64 match)
 
 static bool name_equal(const struct bc_name *a, const struct bc_name *b)
 {
-	return !memcmp(a, b, sizeof(*a));
+	return a->half[0] == b->half[0] && a->half[1] == b->half[1];
 }
 
 /* The live entry of a chunk, or NULL. Under the group's lock. */
@@ -256,27 +254,21 @@ static u16 slot_of(const struct bc_index *index, const struct home *home, u32 id
 	return home->tag | (id - bc_index_group_start(index, home->group));
 }
 
-/* Find a chunk and take the lock of its group, found or not. */
-static struct bc_entry *lock_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk,
-				   u32 *group)
+/* What find() needs. The line is on its way while the caller takes the group's lock. */
+static void locate(const struct bc_index *index, const struct bc_key *key, u32 chunk,
+		   struct bc_name *name, struct home *home)
 {
-	struct bc_name name;
-	struct home home;
-
-	bc_name_chunk(key, chunk, &name);
-	home = home_of(index, bc_name_hash(&name));
-	*group = home.group;
-	/* It is on its way while the lock is taken. */
-	prefetch(line_at(index, &home, 0));
-	spin_lock(stripe_of(index, home.group));
-	return find(index, &home, &name);
+	bc_name_chunk(key, chunk, name);
+	home_of(index, bc_name_hash(name), home);
+	prefetch(line_at(index, home, 0));
 }
 
 /* Under the group's lock. The entry belongs to the caller if it has no pins. */
 static void unhash(struct bc_index *index, struct bc_entry *entry)
 {
-	struct home home = home_of(index, bc_name_hash(&entry->name));
+	struct home home;
 
+	home_of(index, bc_name_hash(&entry->name), &home);
 	table_del(index, &home, slot_of(index, &home, entry - index->entry));
 	set_state(index, entry, 0);
 }
@@ -369,9 +361,12 @@ bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk
 		     struct bc_hit *hit)
 {
 	struct bc_entry *entry;
-	u32 group;
+	struct bc_name name;
+	struct home home;
 
-	entry = lock_chunk(index, key, chunk, &group);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry) {
 		atomic_inc(&entry->pins);
 		count_use(index, entry);
@@ -380,19 +375,22 @@ bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk
 		hit->bytes = entry_bytes(entry);
 		hit->verified = READ_ONCE(entry->verified);
 	}
-	spin_unlock(stripe_of(index, group));
+	spin_unlock(stripe_of(index, home.group));
 	return entry;
 }
 
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
 {
 	struct bc_entry *entry;
-	u32 group;
+	struct bc_name name;
+	struct home home;
 
-	entry = lock_chunk(index, key, chunk, &group);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry && bytes)
 		*bytes = entry_bytes(entry);
-	spin_unlock(stripe_of(index, group));
+	spin_unlock(stripe_of(index, home.group));
 	return entry;
 }
 
@@ -463,8 +461,7 @@ int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 	BUILD_BUG_ON(BC_FRAME_BLOCKS > 16);
 	if (WARN_ON_ONCE(!extent_valid(place, bytes, flags)))
 		return -EINVAL;
-	bc_name_chunk(key, chunk, &name);
-	home = home_of(index, bc_name_hash(&name));
+	locate(index, key, chunk, &name, &home);
 	id = entry_alloc(index, &index->group[home.group]);
 	if (id == BC_INDEX_NONE)
 		return bc_index_contains(index, key, chunk, NULL) ? -EEXIST : -ENOSPC;
@@ -490,10 +487,13 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    struct bc_place *place)
 {
 	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
 	int err = -ENOENT;
-	u32 group;
 
-	entry = lock_chunk(index, key, chunk, &group);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry) {
 		err = -EBUSY;
 		if (!(entry->state & BC_ENTRY_PINNED) && unread(entry)) {
@@ -501,7 +501,7 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 			err = 0;
 		}
 	}
-	spin_unlock(stripe_of(index, group));
+	spin_unlock(stripe_of(index, home.group));
 	if (!err) {
 		entry_place(entry, place);
 		entry_release(index, entry - index->entry);
@@ -579,28 +579,36 @@ enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct 
 u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk)
 {
 	struct bc_entry *entry;
-	u32 group, blocks = 0;
+	struct bc_name name;
+	struct home home;
+	u32 blocks = 0;
 
-	entry = lock_chunk(index, key, chunk, &group);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry && !(entry->state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
 		set_state(index, entry, BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
 		blocks = entry_count(entry);
 	}
-	spin_unlock(stripe_of(index, group));
+	spin_unlock(stripe_of(index, home.group));
 	return blocks;
 }
 
 u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk, bool pin)
 {
 	struct bc_entry *entry;
-	u32 group, blocks = 0;
+	struct bc_name name;
+	struct home home;
+	u32 blocks = 0;
 
-	entry = lock_chunk(index, key, chunk, &group);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry && !(entry->state & BC_ENTRY_PINNED) == pin) {
 		set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) ^ BC_ENTRY_PINNED);
 		blocks = entry_count(entry);
 	}
-	spin_unlock(stripe_of(index, group));
+	spin_unlock(stripe_of(index, home.group));
 	return blocks;
 }
 

@@ -54,28 +54,20 @@ static inline bool bc_key_equal(const struct bc_key *a, const struct bc_key *b)
  * halves are equal once in 2^64 and the sums are of at most 2^33 kinds.
  */
 struct bc_name {
-	u32 word[4];
+	u64 half[2];
 };
-
-static inline u64 bc_name_half(const struct bc_name *name, u32 half)
-{
-	return (u64)name->word[2 * half + 1] << 32 | name->word[2 * half];
-}
 
 static inline void bc_name_chunk(const struct bc_key *key, u32 chunk, struct bc_name *name)
 {
-	u64 half;
-
-	memcpy(name->word, key->bytes, BC_KEY_SIZE);
-	half = bc_name_half(name, 1) + chunk * 0x9e3779b97f4a7c15ULL;
-	name->word[2] = half;
-	name->word[3] = half >> 32;
+	BUILD_BUG_ON(sizeof(*name) != BC_KEY_SIZE);
+	memcpy(name, key->bytes, BC_KEY_SIZE);
+	name->half[1] += chunk * 0x9e3779b97f4a7c15ULL;
 }
 
-/* Each bit depends on each bit of the name: buckets, groups and fingerprints take their own. */
+/* Each bit depends on each bit of the name: lines, groups and fingerprints take their own. */
 static inline u64 bc_name_hash(const struct bc_name *name)
 {
-	u64 h = bc_name_half(name, 0) ^ bc_name_half(name, 1);
+	u64 h = name->half[0] ^ name->half[1];
 
 	h = (h ^ h >> 33) * 0xff51afd7ed558ccdULL;
 	h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53ULL;

@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Fill an index of so many entries, look chunks up at random. Return: was the goal reached? */
+/*
+ * Fill an index of so many entries, look chunks up at random. Return: was the goal on memory
+ * reached? That on time is only shown: it is the machine's, and what else runs there.
+ */
 int lookup_run(uint32_t entries, FILE *lines);
 
 #endif /* LOOKUP_H */
