@@ -33,11 +33,12 @@ static bool bind_settled(struct bc_object *object, struct bc_fill *fill)
 int bc_object_bind(struct bc_object *object, u64 pos)
 {
 	/* A little more than the fill's own deadline, which ends the fill. */
-	long timeout = msecs_to_jiffies(object->client->deadline_ms) + 2 * HZ;
+	unsigned long end = jiffies + msecs_to_jiffies(object->client->deadline_ms) + 2 * HZ;
 	struct bc_fill *fill;
-	long ret;
+	long ret, left;
 
 	while (bc_object_bound(object) == BC_UNBOUND) {
+		left = end - jiffies;
 		ret = bc_fill_start(object, pos >> BC_CHUNK_SHIFT, BC_PRIORITY_DEMAND, false,
 				    &fill);
 		if (ret)
@@ -45,7 +46,7 @@ int bc_object_bind(struct bc_object *object, u64 pos)
 		if (!fill)
 			break;
 		ret = wait_event_killable_timeout(object->bind_wait, bind_settled(object, fill),
-						  timeout);
+						  max(left, 0L));
 		if (!ret)
 			ret = -ETIMEDOUT;
 		else if (ret > 0 && bc_object_bound(object) == BC_UNBOUND)

@@ -33,6 +33,7 @@ struct bc_object;
  * struct bc_version - one version of an object
  * @size: bytes
  * @last_modified: seconds since the epoch
+ * @asked_ns: boot clock before the store was asked for it; 0 if it was not
  * @etag_length: 1..BC_ETAG_MAX
  * @etag: strong ETag without quotes; for a lower version what the front end
  *	made of size, mtime and ctime; zero terminated
@@ -40,6 +41,7 @@ struct bc_object;
 struct bc_version {
 	u64 size;
 	s64 last_modified;
+	s64 asked_ns;
 	u32 etag_length;
 	char etag[BC_ETAG_MAX + 1];
 };
@@ -99,8 +101,18 @@ void bc_client_destroy(struct bc_client *client);
 
 const struct bc_key *bc_client_volume_id(const struct bc_client *client);
 
-/* ops->read_lower() calls running now. */
+/* ops->read_lower() calls running now, those of lower sources of before included. */
 u32 bc_client_lower_busy(const struct bc_client *client);
+
+/**
+ * bc_client_lower_renewed - the lower source is another one
+ * @client: client
+ *
+ * ops->read_lower() calls that are stuck in the old one no longer count against lower_workers, and
+ * those that wait for them begin. The caller bounds how many that may become, by
+ * bc_client_lower_busy(). Any process context.
+ */
+void bc_client_lower_renewed(struct bc_client *client);
 
 /**
  * bc_object_create - one version of one object, or "whichever the store has"
@@ -143,10 +155,12 @@ const struct bc_key *bc_object_key(const struct bc_object *object);
 /**
  * bc_object_bind - wait until an unbound object is bound
  * @object: object
- * @pos: where the caller is going to read: that chunk is fetched, and binds
+ * @pos: where the caller is going to read: that chunk is fetched, and binds; also beyond the end,
+ *	where there is nothing but the version to be had
  *
- * Killable, bounded by the client's deadline. Return: 0, -EINTR, or why it could not be bound
- * (-ENOENT gone, -EACCES denied, -EIO, -ETIMEDOUT ...).
+ * Killable, bounded by the client's deadline, however many fills it takes.
+ * Return: 0, -EINTR, or why it could not be bound (-ENOENT gone, -EACCES denied, -EIO, -ETIMEDOUT
+ * ...).
  */
 int bc_object_bind(struct bc_object *object, u64 pos);
 
@@ -218,10 +232,11 @@ u64 bc_residency(struct bc_object *object, u64 *pending);
  * @client: client
  * @path: as for bc_object_create()
  * @timeout_ms: at most this long; 0 = only if the answer is here at once
- * @version: out
+ * @version: out; of -ENOENT only asked_ns
  *
- * Single flight per path. Killable. Return: 0; -ENOENT the store has no such object; -EACCES;
- * -EOPNOTSUPP bypass the cache; -ENOTCONN no daemon; -ETIMEDOUT; -EINTR; -EIO.
+ * Single flight per path: somebody else may have asked, earlier. Killable.
+ * Return: 0; -ENOENT the store has no such object; -EACCES; -EOPNOTSUPP bypass the cache; -ENOTCONN
+ * no daemon; -ETIMEDOUT; -EINTR; -EIO.
  */
 int bc_resolve(struct bc_client *client, const char *path, u32 timeout_ms,
 	       struct bc_version *version);

@@ -18,6 +18,7 @@ static struct workqueue_struct *lower_wq;
 
 struct bc_lower_read {
 	struct list_head node;		/* client->lower_queue; client->lower_lock */
+	u32 epoch;			/* client->lower_epoch when it began */
 	struct work_struct work;
 	struct bc_fill *fill;		/* holds a reference */
 	struct page **pages;
@@ -76,8 +77,6 @@ static int read_lower(struct bc_lower_read *read)
 	return 0;
 }
 
-static void start_next(struct bc_client *client);
-
 /*
  * The lower could not give the bytes. What is known of the store decides: if it
  * failed before, that was the last hope; else the store is asked, or waited for.
@@ -104,31 +103,7 @@ static void lower_failed(struct bc_fill *fill, int error)
 		bc_fill_dispatch(fill);
 }
 
-static void lower_work(struct work_struct *work)
-{
-	struct bc_lower_read *read = container_of(work, struct bc_lower_read, work);
-	struct bc_client *client = read->fill->object->client;
-	int ret = -ECANCELED;
-
-	kref_get(&client->ref);
-	if (READ_ONCE(read->fill->state) == BC_FILL_LOWER) {
-		bc_stat_inc(BC_STAT_LOWER_READS);
-		ret = read_lower(read);
-	}
-	if (!ret)
-		bc_fill_end(read->fill, 0);
-	else if (ret != -ECANCELED)
-		lower_failed(read->fill, ret);
-	read_free(read);
-
-	spin_lock(&client->lower_lock);
-	client->lower_busy--;
-	spin_unlock(&client->lower_lock);
-	start_next(client);
-	bc_client_put(client);
-}
-
-static void start_next(struct bc_client *client)
+static bool start_next(struct bc_client *client)
 {
 	struct bc_lower_read *read = NULL;
 
@@ -137,12 +112,55 @@ static void start_next(struct bc_client *client)
 		read = list_first_entry_or_null(&client->lower_queue, struct bc_lower_read, node);
 		if (read) {
 			list_del_init(&read->node);
+			read->epoch = client->lower_epoch;
 			client->lower_busy++;
 		}
 	}
 	spin_unlock(&client->lower_lock);
 	if (read)
 		queue_work(lower_wq, &read->work);
+	return read;
+}
+
+static void read_ended(struct bc_client *client, u32 epoch)
+{
+	spin_lock(&client->lower_lock);
+	if (epoch == client->lower_epoch)
+		client->lower_busy--;
+	else
+		client->lower_left--;
+	spin_unlock(&client->lower_lock);
+	start_next(client);
+}
+
+void bc_client_lower_renewed(struct bc_client *client)
+{
+	spin_lock(&client->lower_lock);
+	client->lower_epoch++;
+	client->lower_left += client->lower_busy;
+	client->lower_busy = 0;
+	spin_unlock(&client->lower_lock);
+	while (start_next(client))
+		;
+}
+
+static void lower_work(struct work_struct *work)
+{
+	struct bc_lower_read *read = container_of(work, struct bc_lower_read, work);
+	struct bc_client *client = read->fill->object->client;
+	int ret = -ECANCELED;
+
+	if (READ_ONCE(read->fill->state) == BC_FILL_LOWER) {
+		bc_stat_inc(BC_STAT_LOWER_READS);
+		ret = read_lower(read);
+	}
+	if (!ret)
+		bc_fill_end(read->fill, 0);
+	else if (ret != -ECANCELED)
+		lower_failed(read->fill, ret);
+	read_ended(client, read->epoch);
+	/* At the end: a new read at this address must not wait for this work function. */
+	read_free(read);
 }
 
 int bc_lower_start(struct bc_fill *fill)

@@ -68,6 +68,7 @@ struct bc_fill {
 	int store_error;		/* how the store failed before the lower was asked, or 0 */
 	int error;			/* valid when ENDED */
 	u64 epoch;			/* owner while CLAIMED */
+	s64 claimed_ns;			/* boot clock of its claim; bc_fills.lock */
 	unsigned long created, deadline, lease, announced, retry_at; /* jiffies; bc_fills.lock */
 	unsigned long rests_until;	/* jiffies; set before RESTING */
 
@@ -134,7 +135,7 @@ u32 bc_chunk_bytes(const struct bc_object *object, u32 chunk);
 
 /* For the daemon's ioctls; errno as blobcache_dev.h says. */
 int bc_fill_claim(u64 id, u64 epoch, bool renew);
-int bc_fill_bind(u64 id, u64 epoch, const struct bc_version *version);
+int bc_fill_bind(u64 id, u64 epoch, struct bc_version *version);
 int bc_fill_copy(u64 id, u64 epoch, u64 offset, u32 length, const void __user *bytes);
 int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms);
 

@@ -4,6 +4,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/uaccess.h>
 
 #include "daemon.h"
@@ -77,6 +78,7 @@ int bc_fill_claim(u64 id, u64 epoch, bool renew)
 	} else if (!renew && claimable(fill)) {
 		WRITE_ONCE(fill->state, BC_FILL_CLAIMED);
 		fill->epoch = epoch;
+		fill->claimed_ns = ktime_get_boottime_ns();
 		fill->lease = jiffies + bc_daemon_lease();
 	} else if (fill->state == BC_FILL_ENDED) {
 		ret = -ENOENT;
@@ -88,7 +90,7 @@ int bc_fill_claim(u64 id, u64 epoch, bool renew)
 	return ret;
 }
 
-int bc_fill_bind(u64 id, u64 epoch, const struct bc_version *version)
+int bc_fill_bind(u64 id, u64 epoch, struct bc_version *version)
 {
 	struct bc_fill *fill;
 	int ret;
@@ -96,6 +98,8 @@ int bc_fill_bind(u64 id, u64 epoch, const struct bc_version *version)
 	fill = find_claimed(id, epoch, &ret);
 	if (!fill)
 		return ret;
+	/* It asks the store after it claims. */
+	version->asked_ns = READ_ONCE(fill->claimed_ns);
 	ret = bc_object_set_version(fill->object, BC_BOUND_STORE, version);
 	if (!ret)
 		bc_fill_wake_covered(fill);

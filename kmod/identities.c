@@ -49,6 +49,15 @@ static int save_one(const struct bc_identity *identity, void *arg)
 {
 	struct save *save = arg;
 
+	/*
+	 * What was written is not known after a restart; what was known before is, if it
+	 * is of this path: that the lower moved since then will be seen.
+	 */
+	if (identity->flags & BC_IDENTITY_MOVED)
+		return 0;
+	if (identity->flags & BC_IDENTITY_WRITTEN &&
+	    !(identity->etag_length && identity->lower.mode))
+		return 0;
 	if (save->index >= save->tier->super.layout.identity_units)
 		return 1;
 	bc_identity_encode(identity, save->now_ns, save->now_seconds,

@@ -18,8 +18,9 @@ struct entry {
 };
 
 struct bucket {
-	spinlock_t lock;	/* for the list and its entries */
+	spinlock_t lock;	/* for what follows, and the entries */
 	struct entry *first;
+	s64 forgot_ns;		/* when the last forgotten path, of all here, was asked for */
 };
 
 static struct {
@@ -28,6 +29,8 @@ static struct {
 	u32 max;
 	atomic_t changes;
 	atomic_t count;
+	atomic_t marks;			/* entries with BC_IDENTITY_WRITTEN */
+	bool marks_lost;
 	atomic_t hand;
 } table;
 
@@ -79,6 +82,35 @@ bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 	return entry;
 }
 
+static bool is_mark(const struct bc_identity *identity)
+{
+	return identity->flags & BC_IDENTITY_WRITTEN;
+}
+
+static void count_mark(const struct bc_identity *was, const struct bc_identity *is)
+{
+	int change = (is && is_mark(is)) - (was && is_mark(was));
+
+	if (change)
+		atomic_add_return(change, &table.marks);
+}
+
+/*
+ * Marks say what must not be read from the store: they stay, for as long as they
+ * are less than half of the table. Then they go too, which is remembered.
+ */
+static bool may_evict(const struct entry *entry)
+{
+	if (entry->used)
+		return false;
+	if (!is_mark(&entry->identity))
+		return true;
+	if ((u32)atomic_read(&table.marks) <= table.max / 2)
+		return false;
+	WRITE_ONCE(table.marks_lost, true);
+	return true;
+}
+
 /* Take the entries of one bucket that were not used since the last time. */
 static struct entry *sweep(struct bucket *bucket)
 {
@@ -86,11 +118,12 @@ static struct entry *sweep(struct bucket *bucket)
 
 	spin_lock(&bucket->lock);
 	while ((entry = *link)) {
-		if (entry->used) {
+		if (!may_evict(entry)) {
 			entry->used = false;
 			link = &entry->next;
 			continue;
 		}
+		count_mark(&entry->identity, NULL);
 		*link = entry->next;
 		entry->next = gone;
 		gone = entry;
@@ -137,11 +170,13 @@ static int insert(const struct bc_identity *identity, bool replace)
 
 	spin_lock(&bucket->lock);
 	link = find_link(bucket, &identity->volume, &identity->path);
-	if (!*link) {
+	if (!*link && (identity->resolved_ns > bucket->forgot_ns || is_mark(identity))) {
 		*link = new;
 		new = NULL;
 		atomic_add_return(1, &table.count);
-	} else if (replace) {
+		count_mark(NULL, identity);
+	} else if (*link && replace && identity->resolved_ns >= (*link)->identity.resolved_ns) {
+		count_mark(&(*link)->identity, identity);
 		(*link)->identity = *identity;
 		(*link)->used = true;
 	}
@@ -151,11 +186,15 @@ static int insert(const struct bc_identity *identity, bool replace)
 }
 
 /**
- * bc_identity_store - record what is known of a path now
+ * bc_identity_store - record what the store said of a path
  * @identity: copied; replaces what was known
  *
+ * Answers may arrive in another order than the questions were asked: what was asked later stays,
+ * and what was asked before the path was forgotten is not recorded. (Nor, now and then, is that of
+ * another path: forgetting is remembered per bucket. It is asked again then.)
+ *
  * Process context, may sleep for memory.
- * Return: 0 or -ENOMEM.
+ * Return: 0, also if something newer is known; or -ENOMEM.
  */
 int bc_identity_store(const struct bc_identity *identity)
 {
@@ -175,26 +214,134 @@ int bc_identity_insert_loaded(const struct bc_identity *identity)
 }
 
 /**
- * bc_identity_forget - a path is no longer what was known
+ * bc_identity_forget_asked - the store said that it has no such path
  * @volume: volume id
  * @path: path hash
+ * @asked_ns: boot clock when it was asked; what was asked later stays
  */
-void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns)
 {
 	struct bucket *bucket = bucket_of(path);
 	struct entry **link, *entry;
 
 	spin_lock(&bucket->lock);
+	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
 	link = find_link(bucket, volume, path);
 	entry = *link;
-	if (entry)
+	if (entry && entry->identity.resolved_ns > asked_ns)
+		entry = NULL;
+	if (entry) {
 		*link = entry->next;
+		count_mark(&entry->identity, NULL);
+	}
 	spin_unlock(&bucket->lock);
 	if (entry) {
 		kvfree(entry);
 		atomic_dec_return(&table.count);
 		changed();
 	}
+}
+
+/**
+ * bc_identity_forget - a path is no longer what was known, nor what the store was asked before now
+ * @volume: volume id
+ * @path: path hash
+ */
+void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+{
+	bc_identity_forget_asked(volume, path, ktime_get_boottime_ns());
+}
+
+/* @was is marked: what is known of it stays, the later of the two times counts. */
+static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
+{
+	count_mark(was, mark);
+	if (was->kind != mark->kind) {
+		*was = *mark;
+		return;
+	}
+	was->written_at = is_mark(was) ? max(was->written_at, mark->written_at) : mark->written_at;
+	was->flags |= BC_IDENTITY_WRITTEN;
+	if (mark->written_at)
+		was->flags &= ~BC_IDENTITY_MOVED;
+	was->moved = mark->moved;
+	was->moved_ns = max(was->moved_ns, mark->moved_ns);
+	was->resolved_ns = max(was->resolved_ns, mark->resolved_ns);
+}
+
+/**
+ * bc_identity_mark - a path was written here, or a writer came or went
+ * @mark: volume, path, kind, moved, moved_ns, resolved_ns, written_at; and
+ *	BC_IDENTITY_WRITTEN in flags
+ *
+ * In one step with what is known of the path, since there may be several writers.
+ * Process context, may sleep for memory.
+ * Return: 0 or -ENOMEM.
+ */
+int bc_identity_mark(const struct bc_identity *mark)
+{
+	struct bucket *bucket = bucket_of(&mark->path);
+	struct entry *entry;
+
+	changed();
+	spin_lock(&bucket->lock);
+	entry = *find_link(bucket, &mark->volume, &mark->path);
+	if (entry) {
+		merge_mark(&entry->identity, mark);
+		entry->used = true;
+	}
+	spin_unlock(&bucket->lock);
+	/* Somebody else may insert it now: that is as late, and as good. */
+	return entry ? 0 : insert(mark, true);
+}
+
+/* Were there so many marks that some had to go? */
+bool bc_identity_marks_lost(void)
+{
+	return READ_ONCE(table.marks_lost);
+}
+
+/* Take the entries of one bucket that are of a volume and were not written here. */
+static struct entry *take_volume(struct bucket *bucket, const struct bc_key *volume)
+{
+	struct entry **link = &bucket->first, *entry, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
+	while ((entry = *link)) {
+		if (is_mark(&entry->identity) ||
+		    !bc_key_equal(&entry->identity.volume, volume)) {
+			link = &entry->next;
+			continue;
+		}
+		*link = entry->next;
+		entry->next = gone;
+		gone = entry;
+	}
+	spin_unlock(&bucket->lock);
+	return gone;
+}
+
+/**
+ * bc_identity_forget_volume - paths of a volume are no longer what was known
+ * @volume: volume id
+ *
+ * What was written here stays. Process context.
+ */
+void bc_identity_forget_volume(const struct bc_key *volume)
+{
+	struct entry *entry, *next;
+	u32 b;
+
+	for (b = 0; b <= table.mask; b++) {
+		for (entry = take_volume(&table.buckets[b], volume); entry; entry = next) {
+			next = entry->next;
+			kvfree(entry);
+			atomic_dec_return(&table.count);
+		}
+		cond_resched();
+	}
+	changed();
 }
 
 /* A number that differs from an earlier one if something was stored or forgotten since. */
@@ -281,7 +428,8 @@ void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_
 	memcpy(disk->etag, identity->etag, identity->etag_length);
 	disk->etag_length = identity->etag_length;
 	disk->kind = identity->kind;
-	disk->flags = cpu_to_le16(identity->flags);
+	/* Not that the lower was behind, either: it is not what it was. */
+	disk->flags = cpu_to_le16(is_mark(identity) ? 0 : identity->flags);
 	disk->size = cpu_to_le64(identity->size);
 	disk->resolved_at = cpu_to_le64(now_seconds > age ? now_seconds - age : 0);
 	disk->last_modified = cpu_to_le64(identity->last_modified);
@@ -383,6 +531,7 @@ int bc_identity_init(u32 max)
 	for (i = 0; i < count; i++) {
 		spin_lock_init(&table.buckets[i].lock);
 		table.buckets[i].first = NULL;
+		table.buckets[i].forgot_ns = S64_MIN;
 	}
 	atomic_set(&table.count, 0);
 	atomic_set(&table.hand, 0);

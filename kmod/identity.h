@@ -14,6 +14,10 @@
 
 /* The version was resolved while the lower still showed an older one. */
 #define BC_IDENTITY_LOWER_BEHIND	0x1U
+/* Written through this node, or renamed to. Is not on a tier. */
+#define BC_IDENTITY_WRITTEN		0x2U
+/* With it: the version is that of the file that was renamed to the path. */
+#define BC_IDENTITY_MOVED		0x4U
 #define BC_IDENTITY_FLAGS		BC_IDENTITY_LOWER_BEHIND
 
 /* What the lower said of a file or directory. */
@@ -36,10 +40,12 @@ struct bc_lower_attr {
  * @flags: of BC_IDENTITY_FLAGS
  * @size: of the version, as the store says
  * @last_modified: seconds since the epoch, as the store says
- * @resolved_ns: boot clock when the store said so; may be negative, before this boot
+ * @resolved_ns: boot clock when the store was asked; may be negative, before this boot
  * @lower: what the lower showed when the version was recorded
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
+ * @written_at: of BC_IDENTITY_WRITTEN: seconds since the epoch of the last write or rename;
+ *	0 = none since it was opened for writing
  */
 struct bc_identity {
 	struct bc_key volume, path, key;
@@ -53,6 +59,7 @@ struct bc_identity {
 	struct bc_lower_attr lower;
 	struct bc_lower_attr moved;
 	s64 moved_ns;
+	s64 written_at;
 };
 
 int bc_identity_init(u32 max);
@@ -61,7 +68,11 @@ void bc_identity_exit(void);
 bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 		      struct bc_identity *out);
 int bc_identity_store(const struct bc_identity *identity);
+void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
+void bc_identity_forget_volume(const struct bc_key *volume);
+int bc_identity_mark(const struct bc_identity *mark);
+bool bc_identity_marks_lost(void);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

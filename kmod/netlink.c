@@ -603,6 +603,8 @@ static int mount_relower(struct sk_buff *skb, struct genl_info *info)
 		ret = bc_fs_relower(target, lower);
 	if (ret == -EXDEV)
 		NL_SET_ERR_MSG(info->extack, "target is not in a blobcache mount");
+	if (ret == -EBUSY)
+		NL_SET_ERR_MSG(info->extack, "too many workers are stuck in earlier lowers: end the processes that serve those");
 	if (target)
 		fput(target);
 	if (lower)

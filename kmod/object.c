@@ -74,7 +74,7 @@ const struct bc_key *bc_client_volume_id(const struct bc_client *client)
 
 u32 bc_client_lower_busy(const struct bc_client *client)
 {
-	return READ_ONCE(client->lower_busy);
+	return READ_ONCE(client->lower_busy) + READ_ONCE(client->lower_left);
 }
 
 static void unbound_key(struct bc_key *key)

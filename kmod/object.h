@@ -23,7 +23,9 @@ struct bc_client {
 	u32 lower_workers;
 	/* Lower reads wait here while lower_busy is at its limit. */
 	spinlock_t lower_lock;
-	u32 lower_busy;
+	u32 lower_epoch;	/* counts lower sources */
+	u32 lower_busy;		/* of this one */
+	u32 lower_left;		/* of those of before */
 	struct list_head lower_queue;
 };
 

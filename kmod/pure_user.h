@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <linux/types.h>
 
@@ -35,6 +36,7 @@ typedef __s64 s64;
 #define U32_MAX		((u32)~0U)
 #define U64_MAX		((u64)~0ULL)
 #define S64_MAX		((s64)(U64_MAX >> 1))
+#define S64_MIN		(-S64_MAX - 1)
 
 #define cpu_to_le16(x)	htole16(x)
 #define cpu_to_le32(x)	htole32(x)
@@ -143,6 +145,14 @@ static inline void spin_unlock(spinlock_t *lock)
 #define prefetch(p)	__builtin_prefetch(p)
 
 #define cond_resched()	do { } while (0)
+
+static inline u64 ktime_get_boottime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (u64)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 #define GFP_KERNEL	0U
 

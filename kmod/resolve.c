@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -38,6 +39,7 @@ static struct bc_resolve *resolve_alloc(struct bc_client *client, const char *pa
 	resolve->client = client;
 	init_completion(&resolve->answered);
 	resolve->created = jiffies;
+	resolve->asked_ns = ktime_get_boottime_ns();
 	resolve->path_length = length;
 	memcpy(resolve->path, path, length + 1);
 	return resolve;
@@ -124,8 +126,7 @@ int bc_resolve(struct bc_client *client, const char *path, u32 timeout_ms,
 						   msecs_to_jiffies(timeout_ms));
 	if (ret > 0) {
 		ret = resolve->error;
-		if (!ret)
-			*version = resolve->version;
+		*version = resolve->version;
 	} else if (!ret) {
 		bc_stat_inc(BC_STAT_RESOLVE_TIMEOUT);
 		ret = -ETIMEDOUT;
@@ -141,6 +142,7 @@ static void answer(struct bc_resolve *resolve, int error, const struct bc_versio
 	resolve->error = error;
 	if (version)
 		resolve->version = *version;
+	resolve->version.asked_ns = resolve->asked_ns;
 	complete_all(&resolve->answered);
 	bc_resolve_put(resolve);	/* the table's */
 }

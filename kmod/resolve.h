@@ -18,6 +18,7 @@ struct bc_resolve {
 	struct bc_client *client;	/* holds a reference */
 	u64 id;
 	unsigned long created;
+	s64 asked_ns;			/* boot clock */
 	u32 waiters;			/* resolves.lock */
 	struct completion answered;
 	int error;			/* valid once answered */

@@ -139,7 +139,7 @@ enum bc_mount_attr {
 	BC_MOUNT_A_LOWER_SUSPECT,	/* u32: 0 or 1 */
 	BC_MOUNT_A_STALE_OPENS,		/* u64: opens by an identity that could not be renewed */
 	BC_MOUNT_A_OPEN_FILES,		/* u64 */
-	BC_MOUNT_A_LOWER_STUCK,		/* u32: workers waiting in the lower now */
+	BC_MOUNT_A_LOWER_STUCK,		/* u32: workers inside the lower, or earlier ones */
 	__BC_MOUNT_A_MAX
 };
 #define BC_MOUNT_A_MAX (__BC_MOUNT_A_MAX - 1)

@@ -17,6 +17,7 @@
 #include "bdev.h"
 #include "misc.h"
 #include "mm.h"
+#include "modify.h"
 #include "vfs.h"
 
 #endif /* BC_COMPAT_H */

@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
+#include <linux/posix_acl.h>
 
 /*
  * Before struct mnt_idmap the same argument was the user namespace of the
@@ -35,6 +36,10 @@ static inline struct dentry *bc_lookup_one_unlocked(struct mnt_idmap *idmap, str
 }
 
 #define lookup_one_unlocked bc_lookup_one_unlocked
+#endif
+
+#ifndef HAVE_GET_INODE_ACL
+#define get_inode_acl get_acl
 #endif
 
 /* The parameters of ->d_revalidate(); the module needs the last two only. */

@@ -37,6 +37,87 @@ char *bc_dentry_path(struct dentry *dentry)
 }
 
 /**
+ * bc_dentry_volume_path - path of a dentry in the volume
+ * @dentry: ours
+ *
+ * Return: prefix included, for the caller to free, or ERR_PTR.
+ */
+char *bc_dentry_volume_path(struct dentry *dentry)
+{
+	const char *prefix = BC_M(dentry->d_sb)->options.prefix;
+	char *path = bc_dentry_path(dentry), *full;
+
+	if (IS_ERR(path) || !*prefix)
+		return path;
+	full = kasprintf(GFP_KERNEL, *path ? "%s/%s" : "%s%s", prefix, path);
+	kfree(path);
+	return full ?: ERR_PTR(-ENOMEM);
+}
+
+/**
+ * bc_dentry_in_place - does the inode's path still name this dentry?
+ * @dentry: ours, positive
+ *
+ * Not so after a rename, of a file or of a directory above, through this mount. Always true for
+ * directories, of which no more than the name is known.
+ */
+bool bc_dentry_in_place(struct dentry *dentry)
+{
+	u64 renames = atomic64_read(&BC_M(dentry->d_sb)->renames);
+	struct bc_inode *visible = BC_I(d_inode(dentry));
+	struct bc_dentry *info = dentry->d_fsdata;
+	char *path;
+	bool same;
+
+	if (READ_ONCE(info->renames) == renames || S_ISDIR(visible->vfs.i_mode))
+		return !READ_ONCE(visible->detached);
+	path = bc_dentry_volume_path(dentry);
+	if (IS_ERR(path))
+		return false;
+	same = !READ_ONCE(visible->detached) && !strcmp(path, visible->path);
+	kfree(path);
+	if (same)
+		WRITE_ONCE(info->renames, renames);
+	else
+		bc_visible_detach(&visible->vfs);
+	return same;
+}
+
+/**
+ * bc_dentry_expire - the lower was changed: ask it at the next use
+ * @dentry: ours
+ */
+void bc_dentry_expire(struct dentry *dentry)
+{
+	struct bc_dentry *info = dentry->d_fsdata;
+
+	spin_lock(&info->lock);
+	WRITE_ONCE(info->expires, get_jiffies_64() - 1);
+	spin_unlock(&info->lock);
+}
+
+/**
+ * bc_dentry_writer - is the lower file open for writing, or mapped so, by anybody?
+ * @dentry: ours, of a regular file
+ */
+bool bc_dentry_writer(struct dentry *dentry)
+{
+	struct bc_dentry *info = dentry->d_fsdata;
+	struct inode *inode = NULL;
+	struct dentry *lower;
+	bool writer;
+
+	/* Dentries and inodes are freed after a grace period. */
+	rcu_read_lock();
+	lower = READ_ONCE(info->lower.dentry);
+	if (lower)
+		inode = d_inode_rcu(lower);
+	writer = inode && inode_is_open_for_write(inode);
+	rcu_read_unlock();
+	return writer;
+}
+
+/**
  * bc_dentry_set_lower - a dentry was looked up in the lower just now
  * @dentry: ours
  * @lower: of the lower; references are taken
@@ -112,6 +193,8 @@ static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
 int bc_dentry_refresh(struct dentry *dentry, bool force)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_inode *visible = BC_I(d_inode(dentry));
+	int changes = atomic_read(&visible->changes);
 	struct path path;
 	struct kstat stat;
 	u64 generation;
@@ -123,7 +206,8 @@ int bc_dentry_refresh(struct dentry *dentry, bool force)
 	if (!error) {
 		int good = same_file(dentry, &stat, generation);
 
-		if (good) {
+		/* An answer from before a write would hide it: the next one asks again. */
+		if (good && atomic_read(&visible->changes) == changes) {
 			bc_visible_update(d_inode(dentry), &stat);
 			bc_dentry_set_lower(dentry, &path, generation, &stat);
 		}
@@ -150,6 +234,9 @@ int bc_dentry_lower(struct dentry *dentry, struct path *lower)
 	int error;
 
 	if (READ_ONCE(info->generation) != READ_ONCE(mount->lower_generation)) {
+		/* By its name another file would be found. */
+		if (d_unhashed(dentry) && !IS_ROOT(dentry))
+			return -ESTALE;
 		error = bc_dentry_refresh(dentry, true);
 		if (error <= 0)
 			return error ?: -ESTALE;
@@ -166,9 +253,18 @@ int bc_dentry_lower(struct dentry *dentry, struct path *lower)
 
 static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 {
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_dentry *info = dentry->d_fsdata;
+
 	if (d_is_negative(dentry))
 		return flags & LOOKUP_RCU ? -ECHILD : 0;
-	if (!(flags & LOOKUP_REVAL) && is_fresh(BC_M(dentry->d_sb), dentry->d_fsdata))
+	if (READ_ONCE(info->renames) != atomic64_read(&mount->renames)) {
+		if (flags & LOOKUP_RCU)
+			return -ECHILD;
+		if (!bc_dentry_in_place(dentry))
+			return 0;
+	}
+	if (!(flags & LOOKUP_REVAL) && is_fresh(mount, info))
 		return 1;
 	return flags & LOOKUP_RCU ? -ECHILD : bc_dentry_refresh(dentry, flags & LOOKUP_REVAL);
 }
@@ -185,6 +281,7 @@ static int dentry_init(struct dentry *dentry)
 	if (!info)
 		return -ENOMEM;
 	spin_lock_init(&info->lock);
+	info->renames = atomic64_read(&BC_M(dentry->d_sb)->renames);
 	dentry->d_fsdata = info;
 	return 0;
 }
@@ -205,26 +302,35 @@ const struct dentry_operations bc_dentry_operations = {
 	.d_release = dentry_release,
 };
 
-static struct inode *visible_of(struct dentry *dentry, const struct kstat *stat)
+/**
+ * bc_dentry_inode - the visible inode for a dentry
+ * @dentry: ours
+ * @stat: what the lower says of it
+ *
+ * Return: inode with a reference, or ERR_PTR.
+ */
+struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat)
 {
-	const char *prefix = BC_M(dentry->d_sb)->options.prefix;
-	char *path = bc_dentry_path(dentry), *full;
+	char *path = bc_dentry_volume_path(dentry);
 	struct inode *inode;
 
 	if (IS_ERR(path))
 		return ERR_CAST(path);
-	full = *prefix ? kasprintf(GFP_KERNEL, "%s/%s", prefix, path) : path;
-	if (full && strlen(full) > BC_NL_PATH_MAX)
+	if (strlen(path) > BC_NL_PATH_MAX)
 		inode = ERR_PTR(-ENAMETOOLONG);
 	else
-		inode = full ? bc_visible_get(dentry->d_sb, full, stat) : ERR_PTR(-ENOMEM);
-	if (full != path)
-		kfree(full);
+		inode = bc_visible_get(dentry->d_sb, path, stat);
 	kfree(path);
 	return inode;
 }
 
-static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
+/**
+ * bc_lookup - inode_operations.lookup
+ * @dir: directory
+ * @dentry: new
+ * @flags: LOOKUP_*
+ */
+struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
 {
 	struct bc_mount *mount = BC_M(dir->i_sb);
 	struct dentry *found;
@@ -242,7 +348,7 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 		return d_splice_alias(NULL, dentry);
 	if (error)
 		return ERR_PTR(error);
-	inode = visible_of(dentry, &stat);
+	inode = bc_dentry_inode(dentry, &stat);
 	bc_dentry_set_lower(dentry, &lower, generation, &stat);
 	found = d_splice_alias(inode, dentry);
 	/* A directory that was here under another dentry. */
@@ -253,8 +359,9 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 }
 
 const struct inode_operations bc_dir_inode_operations = {
-	.lookup = lookup,
+	.lookup = bc_lookup,
 	.getattr = bc_getattr,
+	.setattr = bc_setattr,
 };
 
 static const char *get_link(struct dentry *dentry, struct inode *inode, struct delayed_call *done)
@@ -278,6 +385,7 @@ static const char *get_link(struct dentry *dentry, struct inode *inode, struct d
 const struct inode_operations bc_symlink_inode_operations = {
 	.get_link = get_link,
 	.getattr = bc_getattr,
+	.setattr = bc_setattr,
 };
 
 /*
@@ -299,7 +407,8 @@ static int dir_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	error = bc_dentry_lower(file->f_path.dentry, &lower);
 	if (!error) {
-		error = bc_lower_opendir(BC_M(inode->i_sb), &lower, &dir->lower);
+		error = bc_lower_open(BC_M(inode->i_sb), &lower, O_RDONLY | O_DIRECTORY,
+				      &dir->lower);
 		path_put(&lower);
 	}
 	if (error) {
@@ -372,6 +481,22 @@ static loff_t dir_llseek(struct file *file, loff_t offset, int whence)
 	return offset;
 }
 
+/* Names that were changed are the lower's to make durable. */
+static int dir_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	struct bc_mount *mount = BC_M(file_inode(file)->i_sb);
+	struct open_dir *dir = file->private_data;
+	const struct cred *old;
+	int error;
+
+	if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		return 0;
+	old = override_creds(mount->creds);
+	error = vfs_fsync_range(dir->lower, start, end, datasync);
+	revert_creds(old);
+	return error;
+}
+
 const struct file_operations bc_dir_operations = {
 	.owner = THIS_MODULE,
 	.open = dir_open,
@@ -379,4 +504,5 @@ const struct file_operations bc_dir_operations = {
 	.llseek = dir_llseek,
 	.read = generic_read_dir,
 	.iterate_shared = dir_iterate,
+	.fsync = dir_fsync,
 };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Open files: they read the mapping inode that ->open() chose. */
+/* Open files: they read the mapping inode that ->open() chose, or the lower file (write.c). */
 #include <linux/fadvise.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
+#include <linux/timekeeping.h>
 #include <linux/uio.h>
 
 #include "fs.h"
@@ -36,7 +37,7 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 	if (!S_ISREG(inode->i_mode))
 		return 0;
 	size = stat->size;
-	if (bc_version_shown(visible, &size, &stat->mtime)) {
+	if (bc_dentry_in_place(path->dentry) && bc_version_shown(visible, &size, &stat->mtime)) {
 		bc_visible_set_size(inode, size);
 		stat->size = size;
 	}
@@ -45,25 +46,67 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 	return 0;
 }
 
-static int open(struct inode *inode, struct file *file)
+/* Is the file to be read past the cache, for what is known without asking the store? */
+static bool must_bypass(struct file *file)
 {
-	struct bc_mount *mount = BC_M(inode->i_sb);
+	struct dentry *dentry = file->f_path.dentry;
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+
+	if (!bc_dentry_in_place(dentry) || atomic_read(&BC_I(d_inode(dentry))->writers))
+		return true;
+	return mount->options.consistency != BC_CONSISTENCY_IMMUTABLE && bc_dentry_writer(dentry);
+}
+
+static int open_read(struct inode *inode, struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+	struct inode *mapping = NULL;
+
+	/* Before we look for a writer: one that comes later is seen by the count. */
+	bf->writes = atomic_read_acquire(&BC_I(inode)->writes);
+	if (!must_bypass(file))
+		mapping = bc_version_choose(inode);
+	if (IS_ERR(mapping))
+		return PTR_ERR(mapping);
+	if (!mapping)
+		return bc_file_open_lower(file);
+	bf->mapping = mapping;
+	file->f_mapping = mapping->i_mapping;
+	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
+	return 0;
+}
+
+/**
+ * bc_open - file_operations.open, also for a file that was created by its opening
+ * @inode: visible inode of a regular file
+ * @file: ours; its private data is the lower file that was created, or NULL
+ *
+ * Return: 0 or errno; then the lower file is still the caller's.
+ */
+int bc_open(struct inode *inode, struct file *file)
+{
 	struct bc_file *bf = kzalloc(sizeof(*bf), GFP_KERNEL);
+	struct file *created = file->private_data;
+	int error;
 
 	if (!bf)
 		return -ENOMEM;
-	bf->mapping = bc_version_choose(inode);
-	if (IS_ERR(bf->mapping)) {
-		int error = PTR_ERR(bf->mapping);
-
+	bc_visible_nosuid(inode);
+	bf->lower = created;
+	file->private_data = bf;
+	file->f_mode |= FMODE_CAN_ODIRECT;
+	if (file->f_mode & FMODE_WRITE)
+		error = bc_file_open_write(file);
+	else if (!created)
+		error = open_read(inode, file);
+	else
+		error = bc_version_written(file->f_path.dentry, ktime_get_real_seconds());
+	if (error) {
+		file->private_data = created;
 		kfree(bf);
 		return error;
 	}
-	file->private_data = bf;
-	file->f_mapping = bf->mapping->i_mapping;
-	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
-	file->f_mode |= FMODE_CAN_ODIRECT;
-	atomic64_inc(&mount->open_files);
+	atomic64_inc(&BC_M(inode->i_sb)->open_files);
 	return 0;
 }
 
@@ -71,7 +114,10 @@ static int release(struct inode *inode, struct file *file)
 {
 	struct bc_file *bf = file->private_data;
 
-	iput(bf->mapping);
+	if (bf->lower)
+		bc_file_close(file);
+	if (bf->mapping)
+		iput(bf->mapping);
 	kfree(bf);
 	atomic64_dec(&BC_M(inode->i_sb)->open_files);
 	return 0;
@@ -80,7 +126,8 @@ static int release(struct inode *inode, struct file *file)
 static bool is_unbound(struct file *file)
 {
 	struct bc_file *bf = file->private_data;
-	enum bc_inode_kind kind = READ_ONCE(BC_I(bf->mapping)->kind);
+	/* Pairs with bc_mapping_bound(). */
+	enum bc_inode_kind kind = smp_load_acquire(&BC_I(bf->mapping)->kind);
 
 	return kind == BC_INODE_UNBOUND || kind == BC_INODE_UNBOUND_LOWER;
 }
@@ -97,12 +144,10 @@ static int bind(struct file *file, loff_t pos)
 
 	if (likely(!is_unbound(file)))
 		return 0;
-	/* What is to be read next may do as well as the beginning, if it is there. */
+	/* What is to be read next does as well as the beginning. */
 	if (pos >= i_size_read(bf->mapping))
 		pos = 0;
 	error = bc_object_bind(object, pos);
-	if (error && error != -EINTR && pos >= BC_CHUNK_SIZE)
-		error = bc_object_bind(object, 0);
 	if (error)
 		return error == -ENOENT ? -ESTALE : error;
 	bc_visible_set_size(file_inode(file), i_size_read(bf->mapping));
@@ -119,9 +164,11 @@ static ssize_t read_error(struct file *file, ssize_t ret)
 
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
-	struct file *file = iocb->ki_filp;
+	struct file *file = iocb->ki_filp, *lower = bc_file_lower(file);
 	int error;
 
+	if (lower)
+		return bc_file_read(iocb, to, lower);
 	if (iocb->ki_flags & IOCB_NOWAIT && is_unbound(file))
 		return -EAGAIN;
 	error = bind(file, iocb->ki_pos);
@@ -135,8 +182,13 @@ static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 static ssize_t splice_read(struct file *file, loff_t *pos, struct pipe_inode_info *pipe,
 			   size_t length, unsigned int flags)
 {
-	int error = bind(file, *pos);
+	struct file *lower = bc_file_lower(file);
+	int error;
 
+	if (lower)
+		return IS_ERR(lower) ? PTR_ERR(lower) :
+				       bc_splice_by_read(file, pos, pipe, length, flags);
+	error = bind(file, *pos);
 	if (error)
 		return error;
 	return read_error(file, filemap_splice_read(file, pos, pipe, length, flags));
@@ -144,6 +196,10 @@ static ssize_t splice_read(struct file *file, loff_t *pos, struct pipe_inode_inf
 
 static loff_t llseek(struct file *file, loff_t offset, int whence)
 {
+	struct file *lower = bc_file_lower(file);
+
+	if (lower)
+		return bc_file_llseek(file, offset, whence, lower);
 	if (whence != SEEK_SET && whence != SEEK_CUR) {
 		int error = bind(file, 0);
 
@@ -158,10 +214,22 @@ static const struct vm_operations_struct vm_operations = {
 	.map_pages = filemap_map_pages,
 };
 
+/*
+ * Called with mmap_lock, as on any filesystem: while the first bytes of a file
+ * without a version are awaited, other threads' page faults wait too. That is
+ * so once per file, killable, and bounded by the mount's deadline; to fail
+ * earlier would fail mappings of files that are just not cached yet. Who read
+ * a byte of the file before does not wait here, nor, if the answer has come by
+ * then, who announced it by posix_fadvise(POSIX_FADV_WILLNEED).
+ */
 static int mmap(struct file *file, struct vm_area_struct *vma)
 {
-	int error = bind(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
+	struct file *lower = bc_file_lower(file);
+	int error;
 
+	if (lower)
+		return bc_file_mmap(file, vma, lower);
+	error = bind(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
 	if (error)
 		return error;
 	file_accessed(file);
@@ -171,8 +239,11 @@ static int mmap(struct file *file, struct vm_area_struct *vma)
 
 static int fadvise(struct file *file, loff_t offset, loff_t length, int advice)
 {
+	struct file *lower = bc_file_lower(file);
 	struct bc_file *bf = file->private_data;
 
+	if (lower)
+		return IS_ERR(lower) ? PTR_ERR(lower) : vfs_fadvise(lower, offset, length, advice);
 	if (advice == POSIX_FADV_WILLNEED && offset >= 0 && length >= 0)
 		bc_prefetch(BC_I(bf->mapping)->object, offset, length ?: S64_MAX - offset,
 			    BC_PRIORITY_PREFETCH);
@@ -181,16 +252,22 @@ static int fadvise(struct file *file, loff_t offset, loff_t length, int advice)
 
 const struct inode_operations bc_file_inode_operations = {
 	.getattr = bc_getattr,
+	.setattr = bc_setattr,
 };
 
 const struct file_operations bc_file_operations = {
 	.owner = THIS_MODULE,
-	.open = open,
+	.open = bc_open,
+	.flush = bc_file_flush,
 	.release = release,
 	.llseek = llseek,
 	.read_iter = read_iter,
+	.write_iter = bc_file_write_iter,
 	.splice_read = splice_read,
+	.splice_write = bc_file_splice_write,
 	.mmap = mmap,
+	.fsync = bc_file_fsync,
+	.fallocate = bc_file_fallocate,
 	.fadvise = fadvise,
 };
 
@@ -199,7 +276,8 @@ const struct file_operations bc_file_operations = {
  * @file: any file
  * @object: out, with a reference
  *
- * Return: 0, or -EXDEV if it is not a regular file of a blobcache mount.
+ * Return: 0, -EXDEV if it is not a regular file of a blobcache mount, -EOPNOTSUPP if it is read
+ * past the cache.
  */
 int bc_fs_file_object(struct file *file, struct bc_object **object)
 {
@@ -207,6 +285,8 @@ int bc_fs_file_object(struct file *file, struct bc_object **object)
 
 	if (file->f_op != &bc_file_operations)
 		return -EXDEV;
+	if (!bf->mapping)
+		return -EOPNOTSUPP;
 	*object = BC_I(bf->mapping)->object;
 	bc_object_get(*object);
 	return 0;

@@ -7,10 +7,10 @@
  * version; ->open() chooses one and points file->f_mapping to it, for good.
  *
  * Everything that calls the lower does so in a worker (lower.c), for which the
- * caller waits killably and not for ever; the exception is rename and the like,
- * once they exist. What a worker uses it holds references to, since it may come
- * back after the mount is gone: the mount (struct bc_mount), lower paths, never
- * the superblock or an inode of ours.
+ * caller waits killably and not for ever; the exceptions are what changes it
+ * (modify.c, write.c) and reads past the cache. What a worker uses it holds
+ * references to, since it may come back after the mount is gone: the mount
+ * (struct bc_mount), lower paths, never the superblock or an inode of ours.
  */
 #ifndef BC_FS_H
 #define BC_FS_H
@@ -60,6 +60,13 @@ int bc_fs_relower(struct file *target, struct file *newlower);
 #define BC_LOWER_CALLS		16
 #define BC_LOWER_READS		16
 
+/*
+ * Workers of a mount inside lowers, of today and of before. Each change of the
+ * lower leaves at most the two above behind; one that would leave more than
+ * this is refused, and the processes that serve the old lowers must go first.
+ */
+#define BC_LOWER_STUCK_MAX	128
+
 /* How long a revalidation, a resolve, and a probe of a suspect wait. */
 #define BC_PATIENCE_MS		1000
 
@@ -82,7 +89,9 @@ enum bc_mount_flag {
 	BC_MOUNT_DEAD,			/* the superblock is going, or gone */
 	BC_MOUNT_LOWER_SUSPECT,		/* the lower did not answer; nobody waits for it */
 	BC_MOUNT_RESOLVE_SUSPECT,	/* the daemon did not answer in time; nobody waits for it */
-	BC_MOUNT_NOSUID,		/* the lower was mounted nosuid */
+	BC_MOUNT_NOSUID,		/* the lower, or one of before, was mounted nosuid */
+	BC_MOUNT_WRITABLE,		/* the lower may be written; fixed */
+	BC_MOUNT_READ_ONLY,		/* as the superblock is now */
 };
 
 /**
@@ -93,14 +102,20 @@ enum bc_mount_flag {
  * @options: fixed
  * @client: of the engine; objects hold references to it of their own
  * @creds: the mounter's, with which the lower is called
+ * @writer_creds: the same without CAP_FSETID, for callers that do not have it
  * @lower: root of the lower, in a private clone of its mount
- * @lower_type: name of its filesystem
+ * @lower_type: name of its filesystem, as /proc/mounts shows it
  * @lower_generation: counts changes of @lower, beginning with 1
+ * @statfs: the last one that the lower gave
+ * @calls: waiting for one of the running ones to end, all of them for @lower
+ * @calls_inside: begun, in whichever lower
+ * @calls_running: how many are inside @lower
+ * @calls_left: how many are inside lowers that were replaced, or in files of those
+ * @renames: counts renames of directories through this mount
  * @flags: bits of enum bc_mount_flag
  * @lower_probe: asks the lower root whether it answers again; NULL = none; lower_lock
  * @resolve_path: what to ask the daemon to see whether it answers again; lower_lock
  * @resolve_probe: asks; holds a reference while pending or running
- * @calls: waiting for one of the running ones to end
  */
 struct bc_mount {
 	refcount_t refs;
@@ -109,24 +124,27 @@ struct bc_mount {
 	struct bc_options options;
 	struct bc_client *client;
 	const struct cred *creds;
+	const struct cred *writer_creds;
 
 	spinlock_t lower_lock;		/* for all down to resolve_path */
 	struct path lower;
 	char lower_type[32];
 	u64 lower_generation;
 	struct kstatfs statfs;
+	struct list_head calls;
+	struct list_head calls_inside;
+	u32 calls_running;
+	u32 calls_left;
 
 	unsigned long flags;
 	struct bc_lower_probe *lower_probe;
 	char *resolve_path;
 	struct delayed_work resolve_probe;
 
-	spinlock_t calls_lock;		/* for the two below */
-	struct list_head calls;
-	u32 calls_running;
-
+	atomic64_t renames;
 	atomic64_t stale_opens;
 	atomic64_t open_files;
+	struct rcu_head rcu;
 };
 
 enum bc_inode_kind {
@@ -144,6 +162,10 @@ enum bc_inode_kind {
  * @key: with @kind, what it is found by
  * @attr: visible: what the lower said last
  * @path: visible: name in the volume, prefix included; fixed
+ * @writes: visible: counts writers that came, and truncations
+ * @writers: visible: open files of this mount that may write
+ * @changes: visible: counts changes of attributes through this mount
+ * @detached: visible: @path names something else, or nothing, by a change through this mount
  * @object: mapping: fixed; one reference
  * @source: mapping: private data of @object
  * @gone: mapping: the store has this version no longer
@@ -157,6 +179,10 @@ struct bc_inode {
 		struct {
 			struct bc_lower_attr attr;
 			char *path;
+			atomic_t writes;
+			atomic_t writers;
+			atomic_t changes;
+			bool detached;
 		};
 		struct {
 			struct bc_object *object;
@@ -203,6 +229,7 @@ struct bc_source {
  *	not change.
  * @generation: of bc_mount.lower it belongs to
  * @expires: in jiffies64; until then the dentry and the inode's attributes are good
+ * @renames: of the mount, when the inode's path was last known to be the dentry's
  */
 struct bc_dentry {
 	spinlock_t lock;		/* for writing what follows, for reading lower and ino */
@@ -210,17 +237,24 @@ struct bc_dentry {
 	u64 ino;
 	u64 generation;
 	u64 expires;
+	u64 renames;
 	struct rcu_head rcu;
 };
 
 /**
  * struct bc_file - private data of an open file
- * @mapping: mapping inode; one reference
+ * @mapping: mapping inode; one reference; NULL if it was opened past the cache
+ * @lower: lower file, if it is read past the cache; set once, and good until release
+ * @writes: of the visible inode, before the version was chosen
+ * @written_at: seconds since the epoch of the last write; 0 = none
  * @next: where a sequential reader goes on
  * @window: chunks to fetch ahead of it. Both are hints, without a lock.
  */
 struct bc_file {
 	struct inode *mapping;
+	struct file *lower;
+	u32 writes;
+	time64_t written_at;
 	loff_t next;
 	u32 window;
 };
@@ -267,15 +301,18 @@ static inline bool bc_lower_is_suspect(const struct bc_mount *mount)
 	return test_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
 }
 
-void bc_lower_suspect(struct bc_mount *mount);
+void bc_lower_failed(struct bc_mount *mount, u64 generation, int error);
 int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
 		    u64 *generation, struct kstat *stat);
 int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
 		     struct kstat *stat);
 int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatfs *statfs);
-int bc_lower_opendir(struct bc_mount *mount, const struct path *path, struct file **file);
+int bc_lower_open(struct bc_mount *mount, const struct path *path, int flags, struct file **file);
+int bc_lower_sync(struct bc_mount *mount);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
 void bc_lower_trusted(struct bc_mount *mount);
+void bc_lower_replace(struct bc_mount *mount, struct path *lower);
+void bc_lower_set_type(struct bc_mount *mount);
 
 /**
  * struct bc_dirents - entries of a lower directory, on their way to a reader
@@ -315,7 +352,9 @@ void bc_inodes_exit(void);
 extern const struct super_operations bc_super_operations;
 struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat);
 void bc_visible_update(struct inode *inode, const struct kstat *stat);
+void bc_visible_nosuid(struct inode *inode);
 void bc_visible_set_size(struct inode *inode, u64 size);
+void bc_visible_copy(struct inode *inode, struct inode *lower);
 struct inode *bc_mapping_find(struct super_block *sb, enum bc_inode_kind kind,
 			      const struct bc_key *key);
 struct inode *bc_mapping_get(struct bc_inode *visible, enum bc_inode_kind kind,
@@ -325,6 +364,9 @@ void bc_mapping_bound(struct bc_inode *mapping, struct bc_object *object,
 
 /* version.c */
 struct inode *bc_version_choose(struct inode *inode);
+int bc_version_written(struct dentry *dentry, s64 written_at);
+void bc_version_forget(struct bc_inode *visible);
+int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from);
 bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
 void bc_version_bound(struct bc_source *source, const struct bc_version *version,
 		      const struct bc_key *key);
@@ -336,6 +378,14 @@ extern const struct inode_operations bc_dir_inode_operations;
 extern const struct inode_operations bc_symlink_inode_operations;
 extern const struct file_operations bc_dir_operations;
 char *bc_dentry_path(struct dentry *dentry);
+char *bc_dentry_volume_path(struct dentry *dentry);
+bool bc_dentry_in_place(struct dentry *dentry);
+void bc_dentry_expire(struct dentry *dentry);
+bool bc_dentry_writer(struct dentry *dentry);
+void bc_visible_detach(struct inode *inode);
+const struct cred *bc_writer_creds(struct bc_mount *mount, const struct inode *lower);
+struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat);
+struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags);
 void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 generation,
 			 const struct kstat *stat);
 int bc_dentry_lower(struct dentry *dentry, struct path *lower);
@@ -346,6 +396,28 @@ extern const struct inode_operations bc_file_inode_operations;
 extern const struct file_operations bc_file_operations;
 int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
 	       u32 request_mask, unsigned int flags);
+
+int bc_open(struct inode *inode, struct file *file);
+
+/* write.c */
+struct file *bc_file_lower(struct file *file);
+int bc_file_open_lower(struct file *file);
+int bc_file_open_write(struct file *file);
+void bc_file_written(struct file *file);
+void bc_file_close(struct file *file);
+ssize_t bc_file_read(struct kiocb *iocb, struct iov_iter *to, struct file *lower);
+int bc_file_mmap(struct file *file, struct vm_area_struct *vma, struct file *lower);
+loff_t bc_file_llseek(struct file *file, loff_t offset, int whence, struct file *lower);
+ssize_t bc_file_write_iter(struct kiocb *iocb, struct iov_iter *from);
+int bc_file_fsync(struct file *file, loff_t start, loff_t end, int datasync);
+int bc_file_flush(struct file *file, fl_owner_t id);
+ssize_t bc_file_splice_write(struct pipe_inode_info *pipe, struct file *file, loff_t *pos,
+			     size_t length, unsigned int flags);
+long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length);
+
+/* modify.c */
+extern const struct inode_operations bc_dir_write_operations;
+int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
 
 /* aops.c */
 extern const struct address_space_operations bc_address_space_operations;

@@ -31,6 +31,10 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	bi->kind = BC_INODE_VISIBLE;
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->path = NULL;
+	atomic_set(&bi->writes, 0);
+	atomic_set(&bi->writers, 0);
+	atomic_set(&bi->changes, 0);
+	bi->detached = false;
 	return &bi->vfs;
 }
 
@@ -96,6 +100,17 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 	return 0;
 }
 
+static int sync_fs(struct super_block *sb, int wait)
+{
+	struct bc_mount *mount = BC_M(sb);
+
+	/* Nothing of ours is dirty; the lower may be. */
+	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags) ||
+	    test_bit(BC_MOUNT_DEAD, &mount->flags))
+		return 0;
+	return bc_lower_sync(mount);
+}
+
 static void umount_begin(struct super_block *sb)
 {
 	bc_client_abort(BC_M(sb)->client);
@@ -107,6 +122,7 @@ const struct super_operations bc_super_operations = {
 	.drop_inode = bc_drop_inode,
 	.evict_inode = bc_evict_inode,
 	.statfs = statfs,
+	.sync_fs = sync_fs,
 	.show_options = show_options,
 	.umount_begin = umount_begin,
 };
@@ -148,7 +164,8 @@ static void visible_init(struct inode *inode, const struct kstat *stat)
 		inode->i_fop = &bc_file_operations;
 		break;
 	case S_IFDIR:
-		inode->i_op = &bc_dir_inode_operations;
+		inode->i_op = test_bit(BC_MOUNT_WRITABLE, &BC_M(inode->i_sb)->flags) ?
+			      &bc_dir_write_operations : &bc_dir_inode_operations;
 		inode->i_fop = &bc_dir_operations;
 		break;
 	case S_IFLNK:
@@ -193,6 +210,24 @@ struct inode *bc_visible_get(struct super_block *sb, const char *path, const str
 	return inode;
 }
 
+/* What chattr(1) forbids below is forbidden here, where the caller's rights are checked. */
+static unsigned int protection(const struct kstat *stat)
+{
+	return (stat->attributes & STATX_ATTR_APPEND ? S_APPEND : 0) |
+	       (stat->attributes & STATX_ATTR_IMMUTABLE ? S_IMMUTABLE : 0);
+}
+
+/**
+ * bc_visible_detach - the inode's path names something else from now on, or nothing
+ * @inode: visible inode
+ */
+void bc_visible_detach(struct inode *inode)
+{
+	WRITE_ONCE(BC_I(inode)->detached, true);
+	/* Nobody shall find it by that path, not even if the same lower file returns there. */
+	remove_inode_hash(inode);
+}
+
 /**
  * bc_visible_update - the lower has told the attributes anew
  * @inode: visible inode, of the same type of file
@@ -203,21 +238,25 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	struct bc_mount *mount = BC_M(inode->i_sb);
 	struct bc_inode *bi = BC_I(inode);
 	umode_t mode = stat->mode;
+	struct bc_lower_attr attr;
 	struct timespec64 mtime;
-	u64 ino, size;
+	u64 size;
 
 	/* A lower mounted nosuid must not get its set-id bits back by us. */
 	if (test_bit(BC_MOUNT_NOSUID, &mount->flags))
 		mode &= ~(S_ISUID | S_ISGID);
+	bc_lower_attr_of(stat, &attr);
+	attr.ino = bi->attr.ino;	/* st_ino does not change while the inode lives */
 
 	spin_lock(&bi->lock);
-	ino = bi->attr.ino;		/* st_ino does not change while the inode lives */
-	bc_lower_attr_of(stat, &bi->attr);
-	bi->attr.ino = ino;
+	bi->attr = attr;
 	inode->i_mode = mode;
 	inode->i_uid = stat->uid;
 	inode->i_gid = stat->gid;
-	set_nlink(inode, stat->nlink);
+	/* One that was removed here stays so, whatever was on its way. */
+	if (!READ_ONCE(bi->detached))
+		set_nlink(inode, stat->nlink);
+	inode_set_flags(inode, protection(stat), S_APPEND | S_IMMUTABLE);
 	inode_set_atime_to_ts(inode, stat->atime);
 	inode_set_mtime_to_ts(inode, stat->mtime);
 	inode_set_ctime_to_ts(inode, stat->ctime);
@@ -227,6 +266,24 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	if (S_ISREG(mode))
 		bc_version_shown(bi, &size, &mtime);
 	bc_visible_set_size(inode, size);
+}
+
+/**
+ * bc_visible_nosuid - take away set-id bits that a lower showed before it was replaced
+ * @inode: visible inode, about to be opened: perhaps to be executed
+ *
+ * Attributes that the new lower shows have none, but it may not have been asked yet.
+ */
+void bc_visible_nosuid(struct inode *inode)
+{
+	struct bc_inode *bi = BC_I(inode);
+
+	if (likely(!(inode->i_mode & (S_ISUID | S_ISGID))) ||
+	    !test_bit(BC_MOUNT_NOSUID, &BC_M(inode->i_sb)->flags))
+		return;
+	spin_lock(&bi->lock);
+	inode->i_mode &= ~(S_ISUID | S_ISGID);
+	spin_unlock(&bi->lock);
 }
 
 /**
@@ -242,6 +299,29 @@ void bc_visible_set_size(struct inode *inode, u64 size)
 		return;
 	spin_lock(&bi->lock);
 	i_size_write(inode, size);
+	spin_unlock(&bi->lock);
+}
+
+/**
+ * bc_visible_copy - take size and times of the lower inode, which was written just now
+ * @inode: visible inode of a regular file
+ * @lower: lower inode
+ */
+void bc_visible_copy(struct inode *inode, struct inode *lower)
+{
+	struct timespec64 mtime = inode_get_mtime(lower), ctime = inode_get_ctime(lower);
+	struct bc_inode *bi = BC_I(inode);
+
+	spin_lock(&bi->lock);
+	bi->attr.size = i_size_read(lower);
+	bi->attr.mtime = mtime.tv_sec;
+	bi->attr.mtime_nsec = mtime.tv_nsec;
+	bi->attr.ctime = ctime.tv_sec;
+	bi->attr.ctime_nsec = ctime.tv_nsec;
+	atomic_inc(&bi->changes);
+	i_size_write(inode, bi->attr.size);
+	inode_set_mtime_to_ts(inode, mtime);
+	inode_set_ctime_to_ts(inode, ctime);
 	spin_unlock(&bi->lock);
 }
 
@@ -409,7 +489,8 @@ void bc_mapping_bound(struct bc_inode *bi, struct bc_object *object,
 	spin_lock(&bi->lock);
 	i_size_write(&bi->vfs, version->size);
 	bi->key = id.key;
-	WRITE_ONCE(bi->kind, id.kind);
+	/* Pairs with is_unbound(): who sees that it is bound sees its size. */
+	smp_store_release(&bi->kind, id.kind);
 	spin_unlock(&bi->lock);
 	/*
 	 * Another inode of the same version may be there: it does no harm, the

@@ -174,14 +174,16 @@ static int read_version(struct file *file, u64 pos, u32 length, struct page **pa
 	return strcmp(version->etag, after.etag) ? -ESTALE : ret;
 }
 
-static struct file *open_lower(struct bc_source *source)
+static struct file *open_lower(struct bc_source *source, u64 *generation)
 {
 	struct bc_mount *mount = source->mount;
 	struct path root, path;
 	struct file *file;
 	int error;
 
-	bc_lower_root(mount, &root, NULL);
+	bc_lower_root(mount, &root, generation);
+	if (!root.dentry)
+		return ERR_PTR(-EIO);
 	error = vfs_path_lookup(root.dentry, root.mnt, bc_lower_name(mount, source->path),
 				LOOKUP_NO_SYMLINKS, &path);
 	path_put(&root);
@@ -202,12 +204,13 @@ static int source_read_lower(void *private, u64 pos, u32 length, struct page **p
 	struct bc_source *source = private;
 	const struct cred *old;
 	struct file *file;
+	u64 generation;
 	int ret;
 
 	if (bc_lower_is_suspect(source->mount))
 		return -EIO;
 	old = override_creds(source->mount->creds);
-	file = open_lower(source);
+	file = open_lower(source, &generation);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
 	} else {
@@ -215,9 +218,9 @@ static int source_read_lower(void *private, u64 pos, u32 length, struct page **p
 		fput(file);
 	}
 	revert_creds(old);
-	/* Only ESTALE may be ours: the file changed while it was read. */
-	if (ret != -ESTALE && bc_lower_lost(ret))
-		bc_lower_suspect(source->mount);
+	/* ESTALE may be ours, too: the file changed while it was read. */
+	if (ret < 0)
+		bc_lower_failed(source->mount, generation, ret);
 	return ret;
 }
 

@@ -24,6 +24,15 @@ MODULE_PARM_DESC(max_identities, "most paths whose version is kept in memory");
 static DEFINE_MUTEX(mounts_lock);
 static LIST_HEAD(mounts);
 
+static const struct cred *without_fsetid(void)
+{
+	struct cred *creds = prepare_creds();
+
+	if (creds)
+		cap_lower(creds->cap_effective, CAP_FSETID);
+	return creds;
+}
+
 static struct bc_mount *mount_new(const struct bc_options *options)
 {
 	struct bc_mount *mount = kzalloc(sizeof(*mount), GFP_KERNEL);
@@ -37,10 +46,17 @@ static struct bc_mount *mount_new(const struct bc_options *options)
 	refcount_set(&mount->refs, 1);
 	INIT_LIST_HEAD(&mount->node);
 	INIT_LIST_HEAD(&mount->calls);
+	INIT_LIST_HEAD(&mount->calls_inside);
 	spin_lock_init(&mount->lower_lock);
-	spin_lock_init(&mount->calls_lock);
 	INIT_DELAYED_WORK(&mount->resolve_probe, bc_resolve_probe_work);
 	mount->creds = get_current_cred();
+	mount->writer_creds = without_fsetid();
+	if (!mount->writer_creds) {
+		put_cred(mount->creds);
+		bc_options_free(&mount->options);
+		kfree(mount);
+		return NULL;
+	}
 	/* Until the last worker is back, which may be long after the superblock is gone. */
 	__module_get(THIS_MODULE);
 	return mount;
@@ -52,20 +68,24 @@ void bc_mount_put(struct bc_mount *mount)
 	if (!refcount_dec_and_test(&mount->refs))
 		return;
 	put_cred(mount->creds);
+	put_cred(mount->writer_creds);
 	bc_options_free(&mount->options);
 	kfree(mount->resolve_path);
-	kfree(mount);
+	/* A walk in RCU mode may be looking at the flags and the generation. */
+	kfree_rcu(mount, rcu);
 	module_put(THIS_MODULE);
 }
 
 /* Take a private clone of the mount that @path is on: what is mounted over it does not matter. */
-static int clone_lower(const struct path *path, struct path *lower)
+static int clone_lower(const struct bc_mount *mount, const struct path *path, struct path *lower)
 {
 	struct vfsmount *mnt = clone_private_mount(path);
 
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
-	mnt->mnt_flags |= MNT_READONLY | MNT_NOATIME;
+	mnt->mnt_flags |= MNT_NOATIME;
+	if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		mnt->mnt_flags |= MNT_READONLY;
 	lower->mnt = mnt;
 	lower->dentry = dget(mnt->mnt_root);
 	return 0;
@@ -90,6 +110,21 @@ static const char *lower_refused(const struct path *path)
 	return NULL;
 }
 
+/* What was mounted nosuid or noexec stays so, whatever lies below it later. */
+static void take_restrictions(struct super_block *sb, const struct path *lower)
+{
+	if (lower->mnt->mnt_flags & MNT_NOSUID)
+		set_bit(BC_MOUNT_NOSUID, &BC_M(sb)->flags);
+	/* Once made nothing else writes these. */
+	if (lower->mnt->mnt_flags & MNT_NOEXEC || lower->dentry->d_sb->s_iflags & SB_I_NOEXEC)
+		sb->s_iflags |= SB_I_NOEXEC;
+}
+
+static bool is_read_only(const struct path *path)
+{
+	return path->mnt->mnt_flags & MNT_READONLY || sb_rdonly(path->dentry->d_sb);
+}
+
 static int attach_lower(struct super_block *sb, struct fs_context *fc)
 {
 	struct bc_mount *mount = BC_M(sb);
@@ -112,23 +147,26 @@ static int attach_lower(struct super_block *sb, struct fs_context *fc)
 				refused);
 		goto out;
 	}
+	if (test_bit(BC_MOUNT_WRITABLE, &mount->flags) && is_read_only(&path)) {
+		/* For which mount(8) tries again with "ro". */
+		errorfc(fc, "%s is mounted read-only: mount with -o ro", fc->source);
+		error = -EROFS;
+		goto out;
+	}
 	sb->s_stack_depth = lower_sb->s_stack_depth + 1;
 	if (sb->s_stack_depth > FILESYSTEM_MAX_STACK_DEPTH) {
 		error = invalfc(fc, "%s is on too many filesystems on top of each other",
 				fc->source);
 		goto out;
 	}
-	error = clone_lower(&path, &mount->lower);
+	error = clone_lower(mount, &path, &mount->lower);
 	if (error) {
 		errorfc(fc, "cannot clone the mount of %s: error %d", fc->source, error);
 		goto out;
 	}
 	mount->lower_generation = 1;
-	strscpy(mount->lower_type, lower_sb->s_type->name, sizeof(mount->lower_type));
-	if (path.mnt->mnt_flags & MNT_NOSUID)
-		set_bit(BC_MOUNT_NOSUID, &mount->flags);
-	if (path.mnt->mnt_flags & MNT_NOEXEC)
-		sb->s_iflags |= SB_I_NOEXEC;
+	bc_lower_set_type(mount);
+	take_restrictions(sb, &path);
 	sb->s_iflags |= SB_I_NODEV;
 	sb->s_time_gran = lower_sb->s_time_gran;
 out:
@@ -192,6 +230,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	/* From here on kill_sb() undoes, whatever is there. */
 	sb->s_fs_info = mount;
 	mount->dev = sb->s_dev;
+	set_bit(fc->sb_flags & SB_RDONLY ? BC_MOUNT_READ_ONLY : BC_MOUNT_WRITABLE, &mount->flags);
 	sb->s_magic = BC_SUPER_MAGIC;
 	sb->s_op = &bc_super_operations;
 	sb->s_maxbytes = MAX_LFS_FILESIZE;
@@ -222,6 +261,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 static void kill_sb(struct super_block *sb)
 {
 	struct bc_mount *mount = BC_M(sb);
+	struct path lower;
 
 	if (!mount) {
 		kill_anon_super(sb);
@@ -241,11 +281,25 @@ static void kill_sb(struct super_block *sb)
 	if (mount->client)
 		bc_client_abort(mount->client);
 	kill_anon_super(sb);
-	if (mount->lower.mnt)
-		drop_lower(&mount->lower);
+	/* A source may look for it still. */
+	spin_lock(&mount->lower_lock);
+	lower = mount->lower;
+	memset(&mount->lower, 0, sizeof(mount->lower));
+	spin_unlock(&mount->lower_lock);
+	if (lower.mnt)
+		drop_lower(&lower);
 	if (mount->client)
 		bc_client_destroy(mount->client);
 	bc_mount_put(mount);
+}
+
+static int check_writable(struct fs_context *fc, const struct bc_options *options)
+{
+	if (!(fc->sb_flags & SB_RDONLY) && options->consistency == BC_CONSISTENCY_IMMUTABLE)
+		return invalfc(fc, "consistency=immutable is for what nobody writes: mount with -o ro");
+	if (!(fc->sb_flags & SB_RDONLY) && options->lower_exact)
+		return invalfc(fc, "lower_exact=1 is for what nobody writes here: mount with -o ro");
+	return 0;
 }
 
 static int get_tree(struct fs_context *fc)
@@ -254,8 +308,9 @@ static int get_tree(struct fs_context *fc)
 
 	if (error)
 		return error;
-	if (!(fc->sb_flags & SB_RDONLY))
-		return invalfc(fc, "mount with -o ro: writing through is not built yet");
+	error = check_writable(fc, fc->fs_private);
+	if (error)
+		return error;
 	return get_tree_nodev(fc, fill_super);
 }
 
@@ -266,10 +321,11 @@ static int reconfigure(struct fs_context *fc)
 
 	if (error)
 		return error;
-	if (!(fc->sb_flags & SB_RDONLY))
-		return invalfc(fc, "stays read-only: writing through is not built yet");
+	if (!(fc->sb_flags & SB_RDONLY) && !test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+		return invalfc(fc, "was mounted read-only, and stays so: unmount, and mount anew");
 	if (!bc_options_equal(fc->fs_private, &mount->options))
 		return invalfc(fc, "options do not change by a remount: unmount, and mount anew");
+	assign_bit(BC_MOUNT_READ_ONLY, &mount->flags, fc->sb_flags & SB_RDONLY);
 	return 0;
 }
 
@@ -314,10 +370,21 @@ static int init_fs_context(struct fs_context *fc)
 struct file_system_type bc_fs_type = {
 	.owner = THIS_MODULE,
 	.name = "blobcache",
+	.fs_flags = FS_RENAME_DOES_D_MOVE,
 	.init_fs_context = init_fs_context,
 	.kill_sb = kill_sb,
 };
 MODULE_ALIAS_FS("blobcache");
+
+static u32 lower_stuck(struct bc_mount *mount)
+{
+	u32 calls;
+
+	spin_lock(&mount->lower_lock);
+	calls = mount->calls_running + mount->calls_left;
+	spin_unlock(&mount->lower_lock);
+	return calls + bc_client_lower_busy(mount->client);
+}
 
 static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount_info *info)
 {
@@ -335,12 +402,11 @@ static void mount_info(struct bc_mount *mount, char *lower_type, struct bc_mount
 		.ttl_ms = mount->options.ttl_ms,
 		.stale_ms = mount->options.stale_ms,
 		.lower_exact = mount->options.lower_exact,
-		.read_only = true,
+		.read_only = test_bit(BC_MOUNT_READ_ONLY, &mount->flags),
 		.lower_suspect = bc_lower_is_suspect(mount),
 		.stale_opens = atomic64_read(&mount->stale_opens),
 		.open_files = atomic64_read(&mount->open_files),
-		.lower_stuck = READ_ONCE(mount->calls_running) +
-			       bc_client_lower_busy(mount->client),
+		.lower_stuck = lower_stuck(mount),
 	};
 }
 
@@ -375,7 +441,9 @@ int bc_fs_mounts_for_each(int (*fn)(const struct bc_mount_info *info, void *arg)
  * @newlower: open directory, in the mount namespace of the caller
  *
  * Files stay open. Dentries are looked up in the new lower by their paths, each when it is used
- * next. Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP.
+ * next. If it is mounted nosuid or noexec the mount is so from now on.
+ * Return: 0, -EXDEV if @target is not ours, -ENOTDIR, -EINVAL, -ELOOP, -EBUSY if too many workers
+ * are stuck in lowers that the mount had.
  */
 int bc_fs_relower(struct file *target, struct file *newlower)
 {
@@ -394,17 +462,18 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 	/* Who is stacked on us has counted on the depth we have. */
 	if (lower_sb->s_stack_depth >= sb->s_stack_depth)
 		return -ELOOP;
-	error = clone_lower(&newlower->f_path, &lower);
+	mount = BC_M(sb);
+	if (test_bit(BC_MOUNT_WRITABLE, &mount->flags) && is_read_only(&newlower->f_path))
+		return -EROFS;
+	if (lower_stuck(mount) > BC_LOWER_STUCK_MAX)
+		return -EBUSY;
+	error = clone_lower(mount, &newlower->f_path, &lower);
 	if (error)
 		return error;
-
-	mount = BC_M(sb);
-	spin_lock(&mount->lower_lock);
-	swap(mount->lower, lower);
-	WRITE_ONCE(mount->lower_generation, mount->lower_generation + 1);
-	strscpy(mount->lower_type, lower_sb->s_type->name, sizeof(mount->lower_type));
-	spin_unlock(&mount->lower_lock);
-	bc_lower_trusted(mount);
+	/* Before anybody sees the new one. */
+	take_restrictions(sb, &newlower->f_path);
+	bc_lower_replace(mount, &lower);
+	bc_client_lower_renewed(mount->client);
 	drop_lower(&lower);
 	return 0;
 }

@@ -7,6 +7,7 @@
  * nobody answers, the old answer is good for as long as the mount says.
  */
 #include <linux/ktime.h>
+#include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -14,10 +15,18 @@
 #include "fs.h"
 #include "key.h"
 
-/* How long a lower must stay the same after it moved, if its times tell nothing. */
-#define SETTLED_NS	(30LL * NSEC_PER_SEC)
+static unsigned int settle_ms = 30000;
+module_param(settle_ms, uint, 0644);
+MODULE_PARM_DESC(settle_ms,
+		 "how long a lower file must stay the same after it changed, if its times tell nothing");
+
+static bool settled(s64 moved_ns, s64 now, u32 times)
+{
+	return now - moved_ns >= (s64)READ_ONCE(settle_ms) * NSEC_PER_MSEC * times;
+}
 
 struct choice {
+	bool past;			/* read the lower file itself; then nothing else counts */
 	enum bc_inode_kind kind;	/* UNBOUND, UNBOUND_LOWER or STORE */
 	struct bc_key key;		/* of STORE */
 	struct bc_version version;	/* of STORE */
@@ -38,16 +47,17 @@ static bool find_identity(struct bc_inode *visible, struct bc_identity *id)
 	       id->kind == BC_IDENTITY_FILE;
 }
 
-static void set_version(struct bc_identity *id, const struct bc_version *version, s64 now)
+static void set_version(struct bc_identity *id, const struct bc_version *version)
 {
 	id->kind = BC_IDENTITY_FILE;
 	memcpy(id->etag, version->etag, sizeof(id->etag));
 	id->etag_length = version->etag_length;
 	id->size = version->size;
 	id->last_modified = version->last_modified;
-	id->resolved_ns = now;
+	id->resolved_ns = version->asked_ns;
 	id->flags = 0;
 	id->moved_ns = 0;
+	id->written_at = 0;
 }
 
 static void store(const struct bc_identity *id)
@@ -76,7 +86,7 @@ void bc_version_bound(struct bc_source *source, const struct bc_version *version
 		.lower = source->attr,
 	};
 
-	set_version(&id, version, ktime_get_boottime_ns());
+	set_version(&id, version);
 	if (id.lower.size != id.size)
 		id.flags = BC_IDENTITY_LOWER_BEHIND;
 	store(&id);
@@ -96,7 +106,8 @@ bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mt
 	struct bc_lower_attr attr;
 	struct bc_identity id;
 
-	if (!find_identity(visible, &id))
+	if (READ_ONCE(visible->detached) || !find_identity(visible, &id) ||
+	    id.flags & BC_IDENTITY_WRITTEN)
 		return false;
 	attr_of(visible, &attr);
 	if (mount->options.consistency != BC_CONSISTENCY_IMMUTABLE &&
@@ -193,7 +204,7 @@ static bool lower_settled(const struct bc_identity *id, const struct bc_lower_at
 	if (id->flags & BC_IDENTITY_LOWER_BEHIND || attr->mtime == id->last_modified)
 		return true;
 	return id->moved_ns && !bc_lower_attr_moved(&id->moved, attr) &&
-	       now - id->moved_ns >= SETTLED_NS;
+	       settled(id->moved_ns, now, 1);
 }
 
 static bool same_version(const struct bc_identity *id, const struct bc_version *version)
@@ -204,13 +215,15 @@ static bool same_version(const struct bc_identity *id, const struct bc_version *
 
 /* The store has the same version as before. */
 static void take_same(struct bc_inode *visible, struct bc_identity *id,
-		      const struct bc_lower_attr *attr, s64 now, struct choice *choice)
+		      const struct bc_lower_attr *attr, s64 asked_ns, struct choice *choice)
 {
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
+	/* The lower was looked at after that, perhaps: its times do not count from the question. */
+	s64 now = ktime_get_boottime_ns();
 	bool moved = mount->options.consistency != BC_CONSISTENCY_IMMUTABLE &&
 		     bc_lower_attr_moved(&id->lower, attr);
 
-	id->resolved_ns = now;
+	id->resolved_ns = asked_ns;
 	if (moved && !lower_settled(id, attr, now)) {
 		if (!id->moved_ns || bc_lower_attr_moved(&id->moved, attr)) {
 			id->moved = *attr;
@@ -233,16 +246,15 @@ static void take_answer(struct bc_inode *visible, struct bc_identity *id,
 			const struct bc_lower_attr *attr, const struct bc_version *version,
 			struct choice *choice)
 {
-	s64 now = ktime_get_boottime_ns();
 	bool behind;
 
 	if (same_version(id, version)) {
-		take_same(visible, id, attr, now, choice);
+		take_same(visible, id, attr, version->asked_ns, choice);
 		return;
 	}
 	/* The store wins, whatever the lower shows: lowers cache attributes for minutes. */
 	behind = !bc_lower_attr_moved(&id->lower, attr) || attr->size != version->size;
-	set_version(id, version, now);
+	set_version(id, version);
 	if (behind)
 		id->flags = BC_IDENTITY_LOWER_BEHIND;
 	id->lower = *attr;
@@ -250,6 +262,196 @@ static void take_answer(struct bc_inode *visible, struct bc_identity *id,
 		       version->etag_length, &id->key);
 	store(id);
 	choose_store(id, choice);
+}
+
+/* @id is nothing yet. */
+static void name_identity(struct bc_inode *visible, struct bc_identity *id)
+{
+	memset(id, 0, sizeof(*id));
+	id->volume = *bc_client_volume_id(BC_M(visible->vfs.i_sb)->client);
+	id->path = visible->key;
+	id->kind = BC_IDENTITY_FILE;
+}
+
+/* The lower file was written through this node, or is another file than it was. */
+static int mark_written(struct bc_inode *visible, const struct bc_key *path, s64 written_at)
+{
+	struct bc_identity mark;
+
+	name_identity(visible, &mark);
+	mark.path = *path;
+	mark.flags = BC_IDENTITY_WRITTEN;
+	mark.written_at = written_at;
+	attr_of(visible, &mark.moved);
+	mark.moved_ns = ktime_get_boottime_ns();
+	mark.resolved_ns = mark.moved_ns;
+	return bc_identity_mark(&mark);
+}
+
+/**
+ * bc_version_written - a writer of a path came or goes, through this mount
+ * @dentry: regular file
+ * @written_at: when it wrote last, in seconds since the epoch; 0 = not yet
+ *
+ * From now on opens read past the cache, until the store has what was written.
+ * Return: 0 or -ENOMEM.
+ */
+int bc_version_written(struct dentry *dentry, s64 written_at)
+{
+	struct bc_inode *visible = BC_I(d_inode(dentry));
+	struct bc_key key;
+	char *path;
+
+	if (bc_dentry_in_place(dentry))
+		return mark_written(visible, &visible->key, written_at);
+	/* Renamed while it was open. What has no name any more is nobody's concern. */
+	if (!visible->vfs.i_nlink)
+		return 0;
+	path = bc_dentry_volume_path(dentry);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	bc_key_path(bc_client_volume_id(BC_M(dentry->d_sb)->client), path, strlen(path), &key);
+	kfree(path);
+	return mark_written(visible, &key, written_at);
+}
+
+/**
+ * bc_version_forget - the path names this file no longer
+ * @visible: inode
+ */
+void bc_version_forget(struct bc_inode *visible)
+{
+	bc_identity_forget(bc_client_volume_id(BC_M(visible->vfs.i_sb)->client), &visible->key);
+}
+
+static void take_version(struct bc_identity *to, const struct bc_identity *from)
+{
+	memcpy(to->etag, from->etag, sizeof(to->etag));
+	to->etag_length = from->etag_length;
+	to->size = from->size;
+}
+
+/**
+ * bc_version_renamed - a path names another file now, by a rename through this mount
+ * @mount: mount
+ * @path: name in the volume, prefix included
+ * @from: the file that was renamed; NULL = a directory: then so do all paths below
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from)
+{
+	const struct bc_key *volume = bc_client_volume_id(mount->client);
+	struct bc_identity id = {}, was;
+
+	bc_key_path(volume, path, strlen(path), &id.path);
+	id.volume = *volume;
+	id.kind = from ? BC_IDENTITY_FILE : BC_IDENTITY_DIR;
+	id.flags = BC_IDENTITY_WRITTEN;
+	/* Which paths were below, the table does not know. */
+	if (!from)
+		bc_identity_forget_volume(volume);
+	id.resolved_ns = ktime_get_boottime_ns();
+	id.moved_ns = id.resolved_ns;
+	id.written_at = ktime_get_real_seconds();
+	if (!from)
+		return bc_identity_store(&id);
+	attr_of(from, &id.moved);
+	/* Known: what the store will have. Else what it has not any more. */
+	if (find_identity(from, &was) && !(was.flags & BC_IDENTITY_WRITTEN)) {
+		id.flags |= BC_IDENTITY_MOVED;
+		take_version(&id, &was);
+	} else if (bc_identity_find(volume, &id.path, &was) && was.kind == BC_IDENTITY_FILE &&
+		   !(was.flags & BC_IDENTITY_MOVED)) {
+		take_version(&id, &was);
+	}
+	return bc_identity_store(&id);
+}
+
+/* Was a directory above renamed here? Then the path may have named another file before. */
+static bool below_renamed(struct bc_inode *visible, struct bc_identity *id)
+{
+	const struct bc_key *volume = bc_client_volume_id(BC_M(visible->vfs.i_sb)->client);
+	const char *slash = visible->path;
+	struct bc_key key;
+
+	while ((slash = strchr(slash, '/'))) {
+		bc_key_path(volume, visible->path, slash - visible->path, &key);
+		if (bc_identity_find(volume, &key, id) && id->kind == BC_IDENTITY_DIR &&
+		    id->flags & BC_IDENTITY_WRITTEN)
+			return true;
+		slash++;
+	}
+	return false;
+}
+
+/*
+ * Has the store what was written? It may have an older version for as long as the
+ * upload takes, and even several: one that is not what it had before, and was made
+ * after the last write, is the last, if the lower agrees with its size. A file that
+ * was renamed, and not written, may also keep its version.
+ */
+static bool upload_done(const struct bc_identity *id, const struct bc_lower_attr *attr,
+			const struct bc_version *version, s64 now)
+{
+	if (version->size != attr->size)
+		return false;
+	if (same_version(id, version))
+		return id->flags & BC_IDENTITY_MOVED;
+	if (version->last_modified > id->written_at)
+		return true;
+	/* The lower has taken the store's time, which is of whole seconds, for its own. */
+	if (version->last_modified == attr->mtime && !attr->mtime_nsec)
+		return true;
+	/* In the same second, before or after: then no later one has come for long. */
+	return version->last_modified == id->written_at && settled(id->moved_ns, now, 10);
+}
+
+/* When the lower changed, by what it says itself: by a mapping, or past the mount. */
+static s64 changed_at(const struct bc_lower_attr *attr)
+{
+	return min_t(s64, max(attr->mtime, attr->ctime), ktime_get_real_seconds());
+}
+
+/* Written here, and nobody has it open for writing now. */
+static int decide_written(struct bc_inode *visible, struct bc_identity *id,
+			  struct choice *choice)
+{
+	s64 now = ktime_get_boottime_ns();
+	struct bc_version version;
+	struct bc_lower_attr attr;
+	int error;
+
+	choice->past = true;
+	attr_of(visible, &attr);
+	if (bc_lower_attr_moved(&id->moved, &attr))
+		return mark_written(visible, &visible->key, changed_at(&attr));
+	if (!id->written_at) {
+		/* Its writers wrote nothing. */
+		id->flags &= ~BC_IDENTITY_WRITTEN;
+		id->moved_ns = 0;
+		if (id->etag_length)
+			store(id);
+		else
+			bc_identity_forget_asked(&id->volume, &id->path, id->resolved_ns);
+		choice->past = false;
+		return 0;
+	}
+	if (!settled(id->moved_ns, now, 1))
+		return 0;
+	error = resolve(BC_M(visible->vfs.i_sb), visible->path, &version);
+	if (error)
+		return error == -EINTR ? error : 0;
+	if (!upload_done(id, &attr, &version, now))
+		return 0;
+	set_version(id, &version);
+	id->lower = attr;
+	bc_key_version(&id->volume, visible->path, strlen(visible->path), version.etag,
+		       version.etag_length, &id->key);
+	store(id);
+	choose_store(id, choice);
+	choice->past = false;
+	return 0;
 }
 
 static bool is_fresh(struct bc_mount *mount, const struct bc_identity *id,
@@ -283,14 +485,31 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 {
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
 	struct bc_lower_attr attr;
+	struct bc_identity id, above;
 	struct bc_version version;
-	struct bc_identity id;
+	s64 age, written_at;
 	int error;
-	s64 age;
 
+	choice->past = false;
 	choice->kind = BC_INODE_UNBOUND;
-	if (!find_identity(visible, &id))
-		return 0;
+	if (!find_identity(visible, &id)) {
+		if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
+			return 0;
+		if (below_renamed(visible, &above))
+			written_at = above.written_at;
+		else if (bc_identity_marks_lost())
+			written_at = ktime_get_real_seconds();
+		else
+			return 0;
+		choice->past = true;
+		return mark_written(visible, &visible->key, written_at);
+	}
+	if (id.flags & BC_IDENTITY_WRITTEN) {
+		error = decide_written(visible, &id, choice);
+		if (error || choice->past || choice->kind == BC_INODE_STORE ||
+		    !find_identity(visible, &id))
+			return error;
+	}
 	attr_of(visible, &attr);
 	age = ktime_get_boottime_ns() - id.resolved_ns;
 	if (!again && is_fresh(mount, &id, &attr, age)) {
@@ -301,6 +520,18 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 	error = resolve(mount, visible->path, &version);
 	switch (error) {
 	case 0:
+		/* Somebody wrote since we asked, or asked later and was answered before. */
+		if (find_identity(visible, &id) && id.resolved_ns > version.asked_ns) {
+			if (id.flags & BC_IDENTITY_WRITTEN) {
+				choice->kind = BC_INODE_UNBOUND_LOWER;
+				choice->past = true;
+				return 0;
+			}
+			if (!bc_lower_attr_moved(&id.lower, &attr)) {
+				choose_store(&id, choice);
+				return 0;
+			}
+		}
 		take_answer(visible, &id, &attr, &version, choice);
 		return 0;
 	case -ENOENT:
@@ -308,7 +539,7 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 		 * Gone from the store, while the lower shows it still or already:
 		 * not known which, and its bytes are what an open gets without us.
 		 */
-		bc_identity_forget(&id.volume, &id.path);
+		bc_identity_forget_asked(&id.volume, &id.path, version.asked_ns);
 		choice->kind = BC_INODE_UNBOUND_LOWER;
 		return 0;
 	case -EOPNOTSUPP:
@@ -364,7 +595,7 @@ static struct inode *get_unbound(struct bc_inode *visible, enum bc_inode_kind ki
  * @inode: visible inode of a regular file, its attributes having been revalidated
  *
  * Killable; waits for the daemon at most BC_PATIENCE_MS.
- * Return: mapping inode with a reference, or ERR_PTR.
+ * Return: mapping inode with a reference, NULL if the lower file itself is to be read, or ERR_PTR.
  */
 struct inode *bc_version_choose(struct inode *inode)
 {
@@ -381,6 +612,8 @@ struct inode *bc_version_choose(struct inode *inode)
 		error = decide(visible, again, &choice);
 		if (error)
 			return ERR_PTR(error);
+		if (choice.past)
+			return NULL;
 		if (choice.kind != BC_INODE_STORE) {
 			mapping = get_unbound(visible, choice.kind);
 			/* Bound while we looked: then all readers share what that bound. */

@@ -3,8 +3,8 @@
 #
 # Guards: the filesystem without daemon and tier. Mount options and their
 # errors; every byte and name as the lower has it; changes of the lower after
-# ttl; one open file keeps one version; mounting over the lower itself; nothing
-# is left after umount and rmmod.
+# ttl; files with an ACL; one open file keeps one version; mounting over the lower
+# itself; nothing is left after umount and rmmod.
 #
 # vm: mem=1G timeout=400
 
@@ -36,7 +36,7 @@ fails() {
 	like "$OUTPUT$(dmesg | tail -n 3)" "$want" "... and it says why"
 }
 fails "volume= is missing" "no volume" /mnt/lower /mnt/a -o ro
-fails "not built yet" "read-write" /mnt/lower /mnt/a -o "$V"
+fails "mount with -o ro" "immutable, read-write" /mnt/lower /mnt/a -o "$V,consistency=immutable"
 fails "not built yet" "lower: volume" /mnt/lower /mnt/a -o ro,volume=lower:x
 fails "not of the form" "volume without a scheme" /mnt/lower /mnt/a -o ro,volume=abc
 fails "not a duration" "bad ttl" /mnt/lower /mnt/a -o "ro,$V,ttl=3x"
@@ -173,6 +173,23 @@ is "$(cat /mnt/a/change)" three3 "replaced file"
 rm /mnt/lower/change
 pause 0.7
 run_fails "removed file" cat /mnt/a/change
+
+# Mode 644 says that anybody may read it; the ACL excepts one.
+echo acl > /mnt/lower/acl
+user() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
+run_ok "a user reads" user 1234 cat /mnt/a/acl
+run_ok "... until an ACL refuses that" setfacl -m u:1234:--- /mnt/lower/acl
+pause 0.7
+run_fails "then not" user 1234 cat /mnt/a/acl
+run_fails "nor others, who cannot be told apart" user 1235 cat /mnt/a/acl
+is "$(stat -c %a /mnt/a/acl)" 600 "mode as far as it holds for all"
+run_ok "its owner does" cat /mnt/a/acl
+setfacl -b /mnt/lower/acl
+pause 0.7
+run_ok "and users, once the ACL is gone" user 1234 cat /mnt/a/acl
+setfacl -m d:u:1234:rwx /mnt/lower/dir
+pause 0.7
+run_ok "an ACL for what will be made there refuses nothing" user 1234 ls /mnt/a/dir
 
 python3 - <<'END'
 import os, threading

@@ -237,15 +237,17 @@ class Daemon:
 class Rclone:
     """rclone mount of the container. It caches attributes and listings for minutes, as users' mounts do."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, read_only=True):
         self.directory = directory
+        if read_only:
+            options = ("--read-only", *options)
         os.makedirs(directory, exist_ok=True)
         run("modprobe", "fuse")         # a module in some kernels
         env = {**os.environ, "RCLONE_CONFIG_AZ_TYPE": "azureblob",
                "RCLONE_CONFIG_AZ_SAS_URL": os.environ["AZ_SAS_URL"]}
         self.process = subprocess.Popen(
             ["rclone", "mount", "az:" + os.environ["AZ_CONTAINER"], directory, "--config", "/dev/null",
-             "--read-only", "--log-file", "/run/test/rclone.log", *options],
+             "--log-file", "/run/test/rclone.log", *options],
             stdin=subprocess.DEVNULL, env=env)
 
     def ready(self, seconds=60):
@@ -256,9 +258,9 @@ class Rclone:
         self.process.wait()
 
 
-def azure_daemon():
-    """A blobcached which is not started yet, for the container."""
-    return Daemon({"volumes": [{
+def azure_daemon(*others):
+    """A blobcached which is not started yet, for the container, and for other volumes."""
+    return Daemon({"volumes": [*others, {
         "source": os.environ["AZ_SOURCE"], "scheme": "http",
         "auth": {"type": "shared-key", "account": os.environ["AZURITE_ACCOUNT"],
                  "key": os.environ["AZURITE_KEY"]}}]})

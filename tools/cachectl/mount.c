@@ -543,7 +543,7 @@ static const struct command mount_attach = {
 "                          auto          find out (the default; works for NFS of Blob)\n"
 "      --lower DIR       what is below (default: what TARGET shows now)\n"
 "      --prefix PATH     where in the container the lower directory begins\n"
-"  -r, --read-only       refuse writes\n"
+"  -r, --read-only       refuse writes; else they go to the lower at once\n"
 "  -o, --options LIST    comma-separated:\n"
 "        consistency=strict|close-to-open|immutable   when to ask for new versions:\n"
 "                          at each open; after ttl (default); never\n"

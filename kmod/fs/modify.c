@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Changing the lower: names, attributes, sizes. Each change is made in the lower
+ * first, by the caller, who waits for it as he would without us; then what is
+ * known of the path is made to fit.
+ *
+ * The mounter's credentials are used, after the VFS has checked the caller's
+ * rights by what we show; what is created belongs to the caller.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+
+#include "fs.h"
+
+/* A change of the lower that is being made. */
+struct change {
+	struct bc_mount *mount;
+	struct path dir;		/* lower directory; references */
+	u64 generation;			/* of the lower it is in */
+	const struct cred *old;
+	struct cred *creds;
+};
+
+/* The mounter, who creates in the name of the caller. */
+static struct cred *creds_for(struct bc_mount *mount)
+{
+	const struct cred *caller = override_creds(mount->creds);
+	struct cred *creds = prepare_creds();
+
+	revert_creds(caller);
+	if (!creds)
+		return NULL;
+	creds->fsuid = caller->fsuid;
+	creds->fsgid = caller->fsgid;
+	set_groups(creds, caller->group_info);
+	if (!capable(CAP_FSETID))
+		cap_lower(creds->cap_effective, CAP_FSETID);
+	return creds;
+}
+
+/* A suspect lower is not waited for: a change that hangs cannot be left behind. */
+static int find_lower(struct dentry *dentry, struct path *lower, u64 *generation)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	struct bc_dentry *info = dentry->d_fsdata;
+
+	if (bc_lower_is_suspect(mount))
+		return -EIO;
+	/* Before the path: of a lower that is replaced in between, the path is asked again. */
+	*generation = READ_ONCE(info->generation);
+	return bc_dentry_lower(dentry, lower);
+}
+
+static int change_begin(struct change *change, struct dentry *dir)
+{
+	int error;
+
+	change->mount = BC_M(dir->d_sb);
+	error = find_lower(dir, &change->dir, &change->generation);
+	if (error)
+		return error;
+	change->creds = creds_for(change->mount);
+	if (!change->creds) {
+		path_put(&change->dir);
+		return -ENOMEM;
+	}
+	change->old = override_creds(change->creds);
+	return 0;
+}
+
+static void change_end(struct change *change)
+{
+	revert_creds(change->old);
+	put_cred(change->creds);
+	path_put(&change->dir);
+}
+
+/* The dentry's lower file is @lower, which is new. Within a change. */
+static int instantiate(struct change *change, struct dentry *dentry, const struct path *lower)
+{
+	struct inode *inode;
+	struct kstat stat;
+	int error;
+
+	error = vfs_getattr(lower, &stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	if (error)
+		return error;
+	inode = bc_dentry_inode(dentry, &stat);
+	if (IS_ERR(inode))
+		return PTR_ERR(inode);
+	bc_dentry_set_lower(dentry, lower, change->generation, &stat);
+	bc_dentry_expire(dentry->d_parent);
+	/* A walker may have thrown the negative dentry out meanwhile. */
+	if (d_unhashed(dentry))
+		d_add(dentry, inode);
+	else
+		d_instantiate(dentry, inode);
+	return 0;
+}
+
+/*
+ * Create a lower file, open as the caller wants it, as servers of a FUSE lower
+ * may let a new file be written by who created it only. It is a change of its own.
+ */
+static struct file *create_lower(struct dentry *dentry, unsigned int flags, umode_t mode)
+{
+	const unsigned int keep = O_ACCMODE | O_APPEND | O_EXCL | O_DSYNC | __O_SYNC;
+	struct change change;
+	struct file *lower;
+	int error;
+
+	error = change_begin(&change, dentry->d_parent);
+	if (error)
+		return ERR_PTR(error);
+	/* It starts the write of the lower itself. */
+	lower = file_open_root(&change.dir, dentry->d_name.name,
+			       (flags & keep) | O_CREAT | O_NOFOLLOW | O_LARGEFILE,
+			       mode & S_IALLUGO);
+	if (!IS_ERR(lower)) {
+		error = instantiate(&change, dentry, &lower->f_path);
+		if (error) {
+			fput(lower);
+			lower = ERR_PTR(error);
+		}
+	}
+	change_end(&change);
+	return lower;
+}
+
+static int create(BC_CREATE_PARAMETERS)
+{
+	struct file *lower = create_lower(dentry, O_RDWR | O_EXCL, mode);
+	int error;
+
+	if (IS_ERR(lower))
+		return PTR_ERR(lower);
+	error = bc_version_written(dentry, ktime_get_real_seconds());
+	fput(lower);
+	return error;
+}
+
+static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *file,
+		       unsigned int flags, umode_t mode)
+{
+	struct dentry *found = NULL;
+	struct file *lower;
+	int error;
+
+	if (d_in_lookup(dentry)) {
+		found = bc_lookup(dir, dentry, 0);
+		if (IS_ERR(found))
+			return PTR_ERR(found);
+		if (found)
+			dentry = found;
+	}
+	if (!(flags & O_CREAT) || d_really_is_positive(dentry))
+		return finish_no_open(file, found);
+
+	lower = create_lower(dentry, flags, mode);
+	error = PTR_ERR_OR_ZERO(lower);
+	if (!error) {
+		file->private_data = lower;
+		/* Else it came to be meanwhile: the VFS has yet to ask for rights, and to cut. */
+		file->f_mode |= lower->f_mode & FMODE_CREATED;
+		error = finish_open(file, dentry, bc_open);
+		if (error && !(file->f_mode & FMODE_OPENED))
+			fput(lower);
+	}
+	dput(found);
+	return error;
+}
+
+static BC_MKDIR_RETURN mkdir(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
+			     umode_t mode)
+{
+	struct qstr name = dentry->d_name;
+	struct path lower;
+	struct change change;
+	int error;
+
+	error = change_begin(&change, dentry->d_parent);
+	if (error)
+		return bc_mkdir_return(error);
+	error = mnt_want_write(change.dir.mnt);
+	if (error)
+		goto out;
+	lower.mnt = change.dir.mnt;
+	lower.dentry = start_creating(&nop_mnt_idmap, change.dir.dentry, &name);
+	if (!IS_ERR(lower.dentry))
+		lower.dentry = bc_vfs_mkdir(&nop_mnt_idmap, d_inode(change.dir.dentry),
+					    lower.dentry, mode);
+	error = PTR_ERR_OR_ZERO(lower.dentry);
+	if (!error) {
+		error = instantiate(&change, dentry, &lower);
+		end_creating(lower.dentry);
+	}
+	mnt_drop_write(change.dir.mnt);
+out:
+	change_end(&change);
+	return bc_mkdir_return(error);
+}
+
+static int vfs_remove(struct change *change, struct dentry *lower, bool directory)
+{
+	struct inode *dir = d_inode(change->dir.dentry);
+
+	if (directory)
+		return bc_vfs_rmdir(&nop_mnt_idmap, dir, lower);
+	return vfs_unlink(&nop_mnt_idmap, dir, lower, NULL);
+}
+
+/* The inode stands for a file that no path names any more, if it is open still. */
+static void removed(struct dentry *dentry, unsigned int nlink)
+{
+	struct inode *inode = d_inode(dentry);
+	struct bc_inode *visible = BC_I(inode);
+
+	bc_visible_detach(inode);
+	spin_lock(&visible->lock);
+	set_nlink(inode, nlink);
+	spin_unlock(&visible->lock);
+	bc_dentry_expire(dentry->d_parent);
+}
+
+static int remove_lower(struct change *change, struct dentry *dentry, bool directory)
+{
+	struct qstr name = dentry->d_name;
+	struct dentry *lower;
+	struct inode *inode;
+	int error;
+
+	lower = start_removing(&nop_mnt_idmap, change->dir.dentry, &name);
+	if (IS_ERR(lower))
+		return PTR_ERR(lower);
+	inode = d_inode(lower);
+	ihold(inode);
+	error = vfs_remove(change, lower, directory);
+	end_removing(lower);
+	if (!error) {
+		bc_version_forget(BC_I(d_inode(dentry)));
+		removed(dentry, directory ? 0 : inode->i_nlink);
+	}
+	iput(inode);
+	return error;
+}
+
+static int remove(struct dentry *dentry, bool directory)
+{
+	struct change change;
+	int error;
+
+	error = change_begin(&change, dentry->d_parent);
+	if (error)
+		return error;
+	error = mnt_want_write(change.dir.mnt);
+	if (!error) {
+		error = remove_lower(&change, dentry, directory);
+		mnt_drop_write(change.dir.mnt);
+	}
+	change_end(&change);
+	return error;
+}
+
+static int unlink(struct inode *dir, struct dentry *dentry)
+{
+	return remove(dentry, false);
+}
+
+static int rmdir(struct inode *dir, struct dentry *dentry)
+{
+	return remove(dentry, true);
+}
+
+/*
+ * The lower has renamed @old to @new, whose path in the volume is @path. The VFS
+ * holds the locks of both directories. Without memory the new path is not marked,
+ * and is then what the store has.
+ */
+static int renamed(struct dentry *old, struct dentry *new, const char *path)
+{
+	struct bc_mount *mount = BC_M(old->d_sb);
+	struct inode *inode = d_inode(old);
+	struct bc_dentry *info = old->d_fsdata;
+	bool directory = d_is_dir(old);
+	int error;
+
+	if (d_is_positive(new)) {
+		unsigned int nlink = directory ? 0 : d_inode(new)->i_nlink;
+
+		removed(new, nlink ? nlink - 1 : 0);
+	}
+	error = bc_version_renamed(mount, path, directory ? NULL : BC_I(inode));
+	if (!directory) {
+		bc_version_forget(BC_I(inode));
+		bc_visible_detach(inode);
+		WRITE_ONCE(info->renames, U64_MAX);
+	}
+	bc_dentry_expire(old->d_parent);
+	bc_dentry_expire(new->d_parent);
+	bc_dentry_expire(old);
+	d_move(old, new);
+	/* After the move: who sees the count sees the new path. */
+	if (directory)
+		atomic64_inc_return_release(&mount->renames);
+	return error;
+}
+
+/* Two names of one lower file: rename(2) then does nothing. */
+static bool same_lower(struct dentry *a, struct dentry *b)
+{
+	struct path lower_a = {}, lower_b = {};
+	bool same;
+
+	same = d_is_positive(b) && !bc_dentry_lower(a, &lower_a) &&
+	       !bc_dentry_lower(b, &lower_b) &&
+	       d_inode(lower_a.dentry) == d_inode(lower_b.dentry);
+	path_put(&lower_a);
+	path_put(&lower_b);
+	return same;
+}
+
+static int rename_lower(struct dentry *old, struct dentry *new, unsigned int flags)
+{
+	struct qstr old_name = old->d_name, new_name = new->d_name;
+	struct bc_rename lower = {
+		.old_name = &old_name,
+		.new_name = &new_name,
+		.flags = flags,
+	};
+	struct change change;
+	struct path target;
+	u64 generation;
+	int error;
+
+	error = find_lower(new->d_parent, &target, &generation);
+	if (error)
+		return error;
+	error = change_begin(&change, old->d_parent);
+	if (error)
+		goto out;
+	error = mnt_want_write(change.dir.mnt);
+	if (!error) {
+		lower.old_parent = change.dir.dentry;
+		lower.new_parent = target.dentry;
+		error = generation == change.generation ? bc_vfs_rename(&lower) : -ESTALE;
+		mnt_drop_write(change.dir.mnt);
+	}
+	change_end(&change);
+out:
+	path_put(&target);
+	return error;
+}
+
+static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry *old,
+		  struct inode *new_dir, struct dentry *new, unsigned int flags)
+{
+	char *path;
+	int error;
+
+	if (flags & ~RENAME_NOREPLACE)
+		return -EINVAL;
+	if (same_lower(old, new))
+		return 0;
+	path = bc_dentry_volume_path(new);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	error = rename_lower(old, new, flags);
+	if (!error)
+		error = renamed(old, new, path);
+	kfree(path);
+	return error;
+}
+
+/* The open file by which it is asked for, if that has the lower file open for writing. */
+static struct file *writable_lower(const struct iattr *attr)
+{
+	struct bc_file *bf = attr->ia_valid & ATTR_FILE ? attr->ia_file->private_data : NULL;
+
+	return bf && bf->lower && bf->lower->f_mode & FMODE_WRITE ? bf->lower : NULL;
+}
+
+/* What notify_change() of @inode, of the lower, is asked, of what it was asked of ours. */
+static void translate(struct iattr *lower, const struct iattr *attr, const struct inode *inode)
+{
+	*lower = *attr;
+	lower->ia_file = writable_lower(attr);
+	if (!lower->ia_file)
+		lower->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
+	/* We may not show bits that the lower has. */
+	if (lower->ia_valid & ATTR_SIZE && !capable(CAP_FSETID)) {
+		if (inode->i_mode & S_ISUID)
+			lower->ia_valid |= ATTR_KILL_SUID;
+		if ((inode->i_mode & (S_ISGID | 0010)) == (S_ISGID | 0010))
+			lower->ia_valid |= ATTR_KILL_SGID;
+	}
+	/* Which bits to clear, the lower finds out itself. */
+	if (lower->ia_valid & (ATTR_KILL_SUID | ATTR_KILL_SGID))
+		lower->ia_valid &= ~ATTR_MODE;
+}
+
+static int notify_lower(const struct path *lower, struct iattr *attr, struct kstat *stat)
+{
+	struct inode *inode = d_inode(lower->dentry);
+	int error = 0;
+
+	if (attr->ia_valid & ATTR_SIZE)
+		error = IS_APPEND(inode) || IS_IMMUTABLE(inode) ? -EPERM : get_write_access(inode);
+	if (error)
+		return error;
+	inode_lock(inode);
+	error = notify_change(&nop_mnt_idmap, lower->dentry, attr, NULL);
+	inode_unlock(inode);
+	if (!error)
+		error = vfs_getattr(lower, stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	if (attr->ia_valid & ATTR_SIZE)
+		put_write_access(inode);
+	return error;
+}
+
+static int change_attributes(struct bc_mount *mount, const struct path *lower,
+			     const struct iattr *attr, struct kstat *stat)
+{
+	struct iattr lower_attr;
+	const struct cred *old;
+	int error;
+
+	translate(&lower_attr, attr, d_inode(lower->dentry));
+	error = mnt_want_write(lower->mnt);
+	if (error)
+		return error;
+	old = override_creds(mount->creds);
+	error = notify_lower(lower, &lower_attr, stat);
+	revert_creds(old);
+	mnt_drop_write(lower->mnt);
+	return error;
+}
+
+/* The file was cut off or made longer, by its path or by an open file. */
+static int resized(struct dentry *dentry, const struct iattr *attr)
+{
+	time64_t now = ktime_get_real_seconds();
+	int error = bc_version_written(dentry, now);
+
+	if (attr->ia_valid & ATTR_FILE)
+		((struct bc_file *)attr->ia_file->private_data)->written_at = now;
+	atomic_inc_return_release(&BC_I(d_inode(dentry))->writes);
+	return error;
+}
+
+/* An open file's is the one that it has open, whatever the path leads to by now. */
+static int find_target(struct dentry *dentry, const struct iattr *attr, struct path *lower)
+{
+	struct file *file = writable_lower(attr);
+	u64 generation;
+
+	if (!file)
+		return find_lower(dentry, lower, &generation);
+	*lower = file->f_path;
+	path_get(lower);
+	return 0;
+}
+
+/**
+ * bc_setattr - inode_operations.setattr
+ * @idmap: of the mount; idmapped mounts are refused
+ * @dentry: ours
+ * @attr: what to change
+ */
+int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	struct path lower;
+	struct kstat stat;
+	int error;
+
+	error = setattr_prepare(&nop_mnt_idmap, dentry, attr);
+	if (error)
+		return error;
+	error = find_target(dentry, attr, &lower);
+	if (error)
+		return error;
+	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat);
+	path_put(&lower);
+	if (error)
+		return error;
+	atomic_inc(&BC_I(inode)->changes);
+	bc_visible_update(inode, &stat);
+	return attr->ia_valid & ATTR_SIZE ? resized(dentry, attr) : 0;
+}
+
+const struct inode_operations bc_dir_write_operations = {
+	.lookup = bc_lookup,
+	.getattr = bc_getattr,
+	.setattr = bc_setattr,
+	.atomic_open = atomic_open,
+	.create = create,
+	.mkdir = mkdir,
+	.unlink = unlink,
+	.rmdir = rmdir,
+	.rename = rename,
+};

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: what a lower does to one file is not taken for its death, and what it keeps
+# for ever is left behind. EIO, ESTALE of a file leave the mount alone, unless the
+# lower's root fails too or does not answer. With every worker stuck in a lower,
+# relower gives a mount that works at once, and what is left in the old one neither
+# counts nor speaks against the new one. nosuid and noexec of a new lower hold.
+# mmap of a file without a version waits for one deadline.
+#
+# The lower is a FUSE server of our own, which fails and hangs as it is told.
+#
+# vm: mem=1G timeout=240
+
+import ctypes
+import errno
+import mmap
+import os
+import select
+import shutil
+import stat
+import struct
+import subprocess
+import threading
+import time
+
+import vmtest as t
+
+L1, L2, L3, TARGET, WAIT = "/mnt/l1", "/mnt/l2", "/mnt/l3", "/mnt/a", "/mnt/b"
+DATA = b"x" * 100
+
+
+class Server(threading.Thread):
+    """A directory in which every name is a file; see the attributes for what it does."""
+
+    LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, INIT, OPENDIR = 1, 2, 3, 14, 15, 17, 26, 27
+    SILENT = (FORGET, 36, 42)
+
+    def __init__(self, directory):
+        super().__init__(daemon=True)
+        self.frozen = False         # nothing is answered
+        self.closed = False         # the connection is cut
+        self.lookup_errors = {}     # of names
+        self.read_errors = {}
+        self.root_error = 0         # of getattr of the root; None = no answer
+        self.names, self.nodes = {}, {}
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
+        os.makedirs(directory, exist_ok=True)
+        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+        if t.LIBC.mount(b"bctest", directory.encode(), b"fuse.bctest", 0, options):
+            t.bail(f"mount: {os.strerror(ctypes.get_errno())}")
+        self.start()
+
+    def attr(self, node):
+        mode = 0o40755 if node == 1 else 0o100644
+        return struct.pack("<6Q10I", node, len(DATA), 1, 1000, 1000, 1000, 0, 0, 0,
+                           mode, 1, 0, 0, 0, 4096, 0)
+
+    def answer(self, opcode, node, body):
+        """Bytes, or an errno, or None."""
+        if opcode == self.INIT:
+            return struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 64, 48, 65536, 1, 0, 0, *[0] * 8)
+        if opcode == self.LOOKUP:
+            name = body.rstrip(b"\0").decode()
+            if name in self.lookup_errors:
+                return self.lookup_errors[name]
+            child = self.names.setdefault(name, len(self.names) + 2)
+            self.nodes[child] = name
+            return struct.pack("<4Q2I", child, 0, 0, 0, 0, 0) + self.attr(child)
+        if opcode == self.GETATTR:
+            if node == 1 and self.root_error != 0:
+                return self.root_error
+            return struct.pack("<Q2I", 0, 0, 0) + self.attr(node)
+        if opcode in (self.OPEN, self.OPENDIR):
+            return struct.pack("<Q2I", 0, 0, 0)
+        if opcode == self.READ:
+            error = self.read_errors.get(self.nodes.get(node))
+            offset, size = struct.unpack_from("<QI", body, 8)
+            return error or DATA[offset:offset + size]
+        if opcode == self.STATFS:
+            return struct.pack("<5Q10I", *[0] * 5, 4096, 255, 4096, *[0] * 7)
+        return errno.ENOSYS
+
+    def serve(self, request):
+        _, opcode, unique, node = struct.unpack_from("<IIQQ", request)
+        if opcode in self.SILENT:
+            return
+        reply = self.answer(opcode, node, request[40:])
+        while reply is None and not self.closed:
+            if self.root_error is not None:
+                reply = self.answer(opcode, node, request[40:])
+            time.sleep(0.02)
+        if self.closed:
+            return
+        error, data = (-reply, b"") if isinstance(reply, int) else (0, reply)
+        try:
+            os.write(self.fd, struct.pack("<IiQ", 16 + len(data), error, unique) + data)
+        except FileNotFoundError:
+            pass        # it was interrupted
+
+    def run(self):
+        while not self.closed:
+            if self.frozen or not select.select([self.fd], [], [], 0.02)[0]:
+                time.sleep(0.02 if self.frozen else 0)
+                continue
+            try:
+                self.serve(os.read(self.fd, 1 << 17))
+            except BlockingIOError:
+                pass
+        os.close(self.fd)
+
+
+class Call(threading.Thread):
+    """A system call that may not come back soon."""
+
+    def __init__(self, function, *arguments):
+        super().__init__(daemon=True)
+        self.call, self.result = (function, arguments), None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.call[0](*self.call[1])
+        except OSError as e:
+            self.result = e.errno
+
+
+def error_of(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def content(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def show(field):
+    return (t.cachectl("mount", "show", TARGET) or {}).get(field)
+
+
+def complaints():
+    return t.run("dmesg").stdout.count("lower does not answer")
+
+
+def relower(lower):
+    t.run_ok(f"relower to {lower}", "cachectl", "mount", "relower", TARGET, lower)
+
+
+def file_errors(server):
+    """What happens to one file is not the lower's end."""
+    server.lookup_errors = {"io": errno.EIO, "stale": errno.ESTALE}
+    t.same(error_of(os.stat, f"{TARGET}/io"), errno.EIO, "lookup of one file: EIO")
+    t.same(error_of(os.stat, f"{TARGET}/f1"), 0, "... and of another: none")
+    t.same(error_of(os.stat, f"{TARGET}/stale"), errno.ESTALE, "lookup of one file: ESTALE")
+    t.same(error_of(os.stat, f"{TARGET}/f2"), 0, "... and of another: none")
+    server.read_errors = {"unread": errno.EIO}
+    # Its lower read failed; it waits for a daemon now.
+    failed = Call(content, f"{TARGET}/unread")
+    t.same(content(f"{TARGET}/f3"), DATA, "read of another file than the one that cannot be read")
+    server.root_error = errno.EACCES
+    t.same(error_of(os.stat, f"{TARGET}/io"), errno.EIO, "EIO again, and the root says EACCES")
+    time.sleep(0.3)
+    t.same(error_of(os.stat, f"{TARGET}/f4"), 0, "... which is an answer")
+    server.root_error = 0
+    t.same(complaints(), 0, "the mount was never suspect")
+    return failed
+
+
+def root_errors(server):
+    for error, text in (errno.EIO, "fails"), (None, "does not answer"):
+        server.root_error = error
+        t.same(error_of(os.stat, f"{TARGET}/io"), errno.EIO, f"EIO of a file, and the root {text}")
+        t.ok(t.wait_for(lambda: show("lower_suspect"), 10), "... then the lower is suspect")
+        server.root_error = 0
+        t.ok(t.wait_for(lambda: not show("lower_suspect"), 10), "... until it answers")
+
+
+def stuck(server):
+    """More callers than workers, for names and for bytes."""
+    files = [os.open(f"{TARGET}/r{n}", os.O_RDONLY) for n in range(20)]
+    server.frozen = True
+    reads = [Call(os.read, fd, 10) for fd in files]
+    stats = [Call(os.stat, f"{TARGET}/n{n}") for n in range(20)]
+    t.ok(t.wait_for(lambda: show("lower_stuck") == 32, 10), "all workers are stuck")
+    before = complaints()
+    relower(L2)
+    t.ok(t.wait_for(lambda: not any(c.is_alive() for c in stats), 5),
+         "lookups that waited go on at once")
+    t.same([c.result for c in stats if isinstance(c.result, int)], [], "... and find their files")
+    begin = time.monotonic()
+    t.same(content(f"{TARGET}/new"), b"new", "a new file is found and read")
+    t.ok(time.monotonic() - begin < 5, "... at once")
+    t.same(show("lower_stuck"), 32, "those stuck in the old lower are told")
+    t.same(show("lower_type"), "tmpfs", "the type is the new one's")
+    server.closed = True
+    t.ok(t.wait_for(lambda: show("lower_stuck") == 0, 20), "... until its server is gone")
+    t.ok(t.wait_for(lambda: not any(c.is_alive() for c in reads), 30), "readers come back")
+    t.same((show("lower_suspect"), complaints()), (False, before),
+           "nothing of that spoke against the new lower")
+    for fd in files:
+        os.close(fd)
+
+
+def restrictions():
+    tool = f"{TARGET}/tool"
+    t.same((t.run(tool).returncode, os.stat(tool).st_mode & stat.S_ISUID), (0, stat.S_ISUID),
+           "a set-id program runs")
+    relower(L3)
+    t.same(os.stat(tool).st_mode & stat.S_ISUID, 0, "a lower with nosuid: not set-id any more")
+    t.same(error_of(subprocess.run, [tool]), errno.EACCES, "... with noexec: does not run")
+    relower(L2)
+    t.same((os.stat(tool).st_mode & stat.S_ISUID, error_of(subprocess.run, [tool])),
+           (0, errno.EACCES), "... for good")
+
+
+def timed(function, *arguments):
+    begin = time.monotonic()
+    error = error_of(function, *arguments)
+    return error, time.monotonic() - begin
+
+
+def one_deadline():
+    status, output = t.mount(L2, WAIT, ro=True, volume="file:///nowhere", deadline="2s",
+                             on_daemon_loss="wait")
+    t.same(status, 0, "mount that waits for a daemon", output)
+    fd, fd2 = os.open(f"{WAIT}/big", os.O_RDONLY), os.open(f"{WAIT}/big", os.O_RDONLY)
+    error, read_time = timed(os.read, fd, 1)
+    t.same(error, errno.ETIMEDOUT, "read without a daemon")
+    error, mmap_time = timed(lambda: mmap.mmap(fd2, 4096, prot=mmap.PROT_READ, offset=1 << 20))
+    t.same(error, errno.ETIMEDOUT, "mmap without a daemon")
+    t.ok(mmap_time < 1.5 * read_time, f"... waits as long, not twice: {mmap_time:.1f} s, {read_time:.1f} s")
+    os.close(fd)
+    os.close(fd2)
+
+
+t.load_module()
+t.run("modprobe", "fuse")
+for d in L2, L3:
+    os.makedirs(d)
+t.run("mount", "-t", "tmpfs", "none", L2)
+for n in range(20):
+    for name in f"n{n}", f"r{n}":
+        with open(f"{L2}/{name}", "wb") as f:
+            f.write(DATA)
+with open(f"{L2}/new", "wb") as f:
+    f.write(b"new")
+with open(f"{L2}/big", "wb") as f:
+    f.truncate(3 << 20)
+shutil.copy("/bin/true", f"{L2}/tool")
+os.chmod(f"{L2}/tool", 0o4755)
+t.run("mount", "--bind", L2, L3)
+t.run("mount", "-o", "remount,bind,nosuid,noexec", L3)
+
+lower_server = Server(L1)
+# A long ttl: cachectl must not be the one who asks the lower.
+rc, said = t.mount(L1, TARGET, ro=True, volume="file:///nowhere", ttl="600s", deadline="20s")
+t.same(rc, 0, "mount", said)
+t.same(show("lower_type"), "fuse.bctest", "type of the lower")
+reader = file_errors(lower_server)
+root_errors(lower_server)
+stuck(lower_server)
+restrictions()
+one_deadline()
+reader.join(30)
+t.same(reader.result, errno.ETIMEDOUT, "the read that failed has its deadline")
+t.run_ok("umount", "umount", WAIT)
+t.run_ok("umount", "umount", TARGET)
+t.run("umount", L1)
+t.ok(t.wait_for(lambda: t.run("rmmod", "blobcache").returncode == 0, 10), "module unloads")
+t.done()
