@@ -7,7 +7,7 @@
 # make unit [T=name]   unit tests only
 # make vm K=6.1|6.12|7 [T=name]   VM tests on one kernel, or one of them
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
-# make bench B=name    a benchmark in a VM: build/bench/NAME.json
+# make bench B=name    a benchmark: hit, in a VM; replay, of eviction and index in userspace
 # make install         daemon, CLI, their manual, and the module's sources for DKMS
 # make install-module  the module for KVERSION, without DKMS
 #                      DESTDIR and PREFIX are heeded
@@ -118,8 +118,16 @@ deps:
 	tools/deps
 
 B ?= hit
-bench: user
+bench: user $(if $(wildcard tests/bench/$(B)/*.c),build/bench/$(B))
 	tests/bench/run -k $(K) $(B)
+
+# A benchmark in userspace: the module's pure logic as it is, optimised.
+bench_kmod := $(addprefix kmod/,index.c evict.c frame.c)
+build/bench/replay: $(wildcard tests/bench/replay/*.[ch]) $(bench_kmod) $(wildcard kmod/*.h uapi/*.h)
+	@mkdir -p $(@D)
+	$(call say,CC  )
+	$(Q)$(CC) -std=gnu11 -O2 -g $(warnings) $(defines) -Iuapi -Ikmod -Itests/bench/replay \
+		-o $@ $(filter %.c,$^) -lm -pthread
 
 # --- installation
 

@@ -184,8 +184,9 @@ static void recover_frame(struct bc_tier *tier, u32 frame)
 			continue;
 		if (bc_frames_take(&tier->frames, &place))
 			continue;
+		/* Not on probation: what is read next must not sweep it out unseen. */
 		if (bc_index_insert(&tier->index, &first.key, first.block / BC_CHUNK_BLOCKS,
-				    &place, bytes, 0, 0)) {
+				    &place, bytes, 0, BC_ENTRY_MAIN)) {
 			/* There already (an old place of it), or the index is full. */
 			bc_frames_release(&tier->frames, &place);
 			continue;

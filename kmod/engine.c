@@ -105,17 +105,28 @@ u64 bc_residency(struct bc_object *object, u64 *pending)
 	return bc_tier_resident(&object->key, object->version.size);
 }
 
-u64 bc_evict(struct bc_object *object)
+/* Over all chunks that there can be; a kill cuts it short. */
+static u64 each_chunk(struct bc_object *object, u64 (*fn)(const struct bc_key *key, u32 chunk))
 {
 	u64 bytes = 0, chunk;
 
 	if (bc_object_bound(object) != BC_BOUND_STORE)
 		return 0;
 	for (chunk = 0; chunk << BC_CHUNK_SHIFT < object->version.size; chunk++) {
-		bytes += bc_tier_drop(&object->key, chunk);
+		bytes += fn(&object->key, chunk);
 		cond_resched();
 		if (fatal_signal_pending(current))
 			break;
 	}
 	return bytes;
+}
+
+u64 bc_evict(struct bc_object *object)
+{
+	return each_chunk(object, bc_tier_drop);
+}
+
+u64 bc_demote(struct bc_object *object)
+{
+	return each_chunk(object, bc_tier_demote);
 }

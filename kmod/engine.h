@@ -260,6 +260,12 @@ bool bc_pinned(const struct bc_object *object);
 /* Drop all clean chunks of the object that nobody reads and no pin holds. Return: bytes dropped. */
 u64 bc_evict(struct bc_object *object);
 
+/*
+ * Let all clean chunks of the object be evicted before others, until they are read again. Return:
+ * their bytes; those that a pin holds stay as they are.
+ */
+u64 bc_demote(struct bc_object *object);
+
 /* Is a daemon there that answers? */
 bool bc_daemon_alive(void);
 

@@ -18,6 +18,14 @@ static unsigned int max_fills = 64;
 module_param(max_fills, uint, 0644);
 MODULE_PARM_DESC(max_fills, "fills in flight above which read-ahead and prefetch start no more");
 
+static unsigned int max_resting = 64;
+module_param(max_resting, uint, 0644);
+MODULE_PARM_DESC(max_resting,
+		 "chunks that no tier keeps and that are held in memory until they were read, of 1 MiB each");
+
+/* A reader that is not back by then is not going to read the rest of the chunk. */
+#define REST_TIME	(10 * HZ)
+
 #define SCAN_INTERVAL	msecs_to_jiffies(250)
 
 /* A lower file that changes while it is read is read again this often. */
@@ -66,6 +74,7 @@ static struct bc_fill *fill_alloc(struct bc_object *object, u32 chunk, enum bc_p
 	fill->object = object;
 	fill->chunk = chunk;
 	fill->priority = priority;
+	fill->wanted = priority == BC_PRIORITY_PREFETCH;
 	fill->created = jiffies;
 	fill->announced = jiffies;
 	fill->deadline = jiffies + msecs_to_jiffies(object->client->deadline_ms);
@@ -146,13 +155,33 @@ static void table_del(struct bc_fill *fill)
 	lockdep_assert_held(&bc_fills.lock);
 	hash_del(&fill->hash);
 	list_del_init(&fill->node);
-	bc_fills.count--;
+	if (fill->state == BC_FILL_RESTING)
+		bc_fills.resting--;
+	else
+		bc_fills.count--;
+}
+
+/* A resting fill shall be on the tier after all. */
+static void store_again(struct bc_fill *fill)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	bc_fills.resting--;
+	bc_fills.count++;
+	WRITE_ONCE(fill->state, BC_FILL_STORING);
+	bc_fill_get(fill);	/* the store worker's */
+	atomic_inc(&bc_fills.storing);
+	queue_work(bc_fills.store_wq, &fill->store_work);
 }
 
 /* Somebody joins for a better reason. If nobody waited yet, time begins anew. */
 static void promote(struct bc_fill *fill, const struct bc_fill *reason)
 {
 	lockdep_assert_held(&bc_fills.lock);
+	if (reason->wanted) {
+		WRITE_ONCE(fill->wanted, true);
+		if (fill->state == BC_FILL_RESTING)
+			store_again(fill);
+	}
 	if (reason->priority >= fill->priority)
 		return;
 	fill->priority = reason->priority;
@@ -307,8 +336,8 @@ int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority
 	return 0;
 }
 
-/* Are the bytes of this read in the fill's pages? fill->lock held. */
-static bool io_covered(const struct bc_fill *fill, const struct bc_io *io)
+/* Are the bytes of this read in the fill's pages? Then it has seen them. fill->lock held. */
+static bool io_covered(struct bc_fill *fill, const struct bc_io *io)
 {
 	u32 offset = io->pos & (BC_CHUNK_SIZE - 1), first, last, end;
 
@@ -320,7 +349,17 @@ static bool io_covered(const struct bc_fill *fill, const struct bc_io *io)
 		return true;
 	first = offset >> PAGE_SHIFT;
 	last = (end - 1) >> PAGE_SHIFT;
-	return find_next_zero_bit(fill->valid, last + 1, first) > last;
+	if (find_next_zero_bit(fill->valid, last + 1, first) <= last)
+		return false;
+	bitmap_set(fill->seen, first, last - first + 1);
+	return true;
+}
+
+static bool all_seen(const struct bc_fill *fill)
+{
+	u32 pages = DIV_ROUND_UP(fill->length, PAGE_SIZE);
+
+	return find_first_zero_bit(fill->seen, pages) >= pages;
 }
 
 static void io_copy(struct bc_io *io, struct page **pages, u32 length)
@@ -350,6 +389,8 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 	if (covered) {
 		io_copy(io, fill->pages, fill->length);
 		io->done(io, 0);
+		if (READ_ONCE(fill->state) == BC_FILL_RESTING && all_seen(fill))
+			bc_fill_end(fill, 0);
 	}
 	return ret;
 }
@@ -477,12 +518,12 @@ static void end(struct bc_fill *fill, int error, bool only_if_new)
 		spin_unlock(&bc_fills.lock);
 		return;
 	}
+	table_del(fill);
 	spin_lock(&fill->lock);
 	fill->error = error;
 	WRITE_ONCE(fill->state, BC_FILL_ENDED);
 	list_splice_init(&fill->waiters, &waiters);
 	spin_unlock(&fill->lock);
-	table_del(fill);
 	spin_unlock(&bc_fills.lock);
 
 	end_stat(error);
@@ -555,11 +596,65 @@ static void store_work(struct work_struct *work)
 {
 	struct bc_fill *fill = container_of(work, struct bc_fill, store_work);
 
-	if (fill->length)
-		bc_tier_store(&fill->object->key, fill->chunk, fill->pages, fill->length);
+	bool stored = !fill->length || bc_tier_store(&fill->object->key, fill->chunk, fill->pages,
+						     fill->length, READ_ONCE(fill->wanted));
+
 	atomic_dec(&bc_fills.storing);
-	bc_fill_end(fill, 0);
+	if (stored)
+		bc_fill_end(fill, 0);
+	else
+		bc_fill_rest(fill);
 	bc_fill_put(fill);
+}
+
+/* The resting fill that rests longest, with a reference, if there are too many. */
+static struct bc_fill *one_too_many(void)
+{
+	struct bc_fill *fill;
+
+	lockdep_assert_held(&bc_fills.lock);
+	if (bc_fills.resting <= READ_ONCE(max_resting))
+		return NULL;
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->state == BC_FILL_RESTING) {
+			bc_fill_get(fill);
+			return fill;
+		}
+	}
+	return NULL;
+}
+
+/* Under the lock, so that an abort, which makes the client dead before, meets it or stops it. */
+static bool begin_rest(struct bc_fill *fill)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	if (fill->state != BC_FILL_STORING || READ_ONCE(fill->object->client->dead) ||
+	    all_seen(fill))
+		return false;
+	WRITE_ONCE(fill->state, BC_FILL_RESTING);
+	fill->rests_until = jiffies + REST_TIME;
+	bc_fills.count--;
+	bc_fills.resting++;
+	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+	return true;
+}
+
+void bc_fill_rest(struct bc_fill *fill)
+{
+	struct bc_fill *other = NULL;
+	bool rests;
+
+	spin_lock(&bc_fills.lock);
+	rests = begin_rest(fill);
+	if (rests)
+		other = one_too_many();
+	spin_unlock(&bc_fills.lock);
+	if (!rests)
+		bc_fill_end(fill, 0);
+	if (other) {
+		bc_fill_end(other, 0);
+		bc_fill_put(other);
+	}
 }
 
 /* The next fill after an id that matches, with a reference. */
@@ -641,6 +736,8 @@ static bool needs_attention(struct bc_fill *fill, const void *unused)
 
 	if (fill->state == BC_FILL_STORING)
 		return false;
+	if (fill->state == BC_FILL_RESTING)
+		return time_after(now, fill->rests_until);
 	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
 	       retry_due(fill, now);
 }
@@ -650,6 +747,10 @@ static void attend(struct bc_fill *fill)
 	unsigned long now = jiffies;
 	bool expired;
 
+	if (READ_ONCE(fill->state) == BC_FILL_RESTING) {
+		bc_fill_end(fill, 0);
+		return;
+	}
 	if (time_after(now, fill->deadline)) {
 		bc_fill_end(fill, -ETIMEDOUT);
 		return;
@@ -680,7 +781,7 @@ static void scan_work(struct work_struct *work)
 		attend(fill);
 		bc_fill_put(fill);
 	}
-	if (READ_ONCE(bc_fills.count))
+	if (READ_ONCE(bc_fills.count) || READ_ONCE(bc_fills.resting))
 		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
 }
 
@@ -696,7 +797,7 @@ u64 bc_fills_pending_bytes(const struct bc_key *key)
 
 	spin_lock(&bc_fills.lock);
 	list_for_each_entry(fill, &bc_fills.all, node) {
-		if (bc_key_equal(&fill->key, key))
+		if (fill->state != BC_FILL_RESTING && bc_key_equal(&fill->key, key))
 			bytes += fill->length;
 	}
 	spin_unlock(&bc_fills.lock);

@@ -5,8 +5,12 @@
  * A fill's life:
  *
  *   NEW -> CLAIMED -> (BIND, FILLs) -> STORING -> ENDED     from the store
+ *                                   STORING -> RESTING -> ENDED   and no tier keeps it
  *   NEW -> LOWER -> ENDED                                   from the lower
  *   any -> ENDED with an error
+ *
+ * A fill that no tier keeps rests: its pages serve the reads that one pass over the
+ * chunk consists of, until each was read once or a time has passed.
  *
  * CLAIMED returns to NEW when the lease expires or the daemon goes. Bytes that
  * arrived stay: whoever goes on with the fill brings the same version.
@@ -42,6 +46,7 @@ enum bc_fill_state {
 	BC_FILL_CLAIMED,
 	BC_FILL_LOWER,
 	BC_FILL_STORING,
+	BC_FILL_RESTING,
 	BC_FILL_ENDED,
 };
 
@@ -57,6 +62,7 @@ struct bc_fill {
 	enum bc_priority priority;
 	bool parked;			/* another fill shall bind the object; bc_fills.lock */
 	bool kick;			/* the scan shall dispatch it; bc_fills.lock */
+	bool wanted;			/* on the tier: not only read; bc_fills.lock */
 	bool retry_later;		/* the store wants to be left alone until retry_at */
 	u8 lower_tries;
 	int store_error;		/* how the store failed before the lower was asked, or 0 */
@@ -64,6 +70,7 @@ struct bc_fill {
 	u64 epoch;			/* owner while CLAIMED */
 	s64 claimed_ns;			/* boot clock of its claim; bc_fills.lock */
 	unsigned long created, deadline, lease, announced, retry_at; /* jiffies; bc_fills.lock */
+	unsigned long rests_until;	/* jiffies; set before RESTING */
 
 	struct mutex copy_mutex;	/* one FILL copies at a time */
 	spinlock_t lock;		/* inside bc_fills.lock */
@@ -73,6 +80,7 @@ struct bc_fill {
 	u32 length;			/* bytes of the chunk; set when the object is bound */
 	u32 valid_pages;
 	DECLARE_BITMAP(valid, BC_CHUNK_PAGES);
+	DECLARE_BITMAP(seen, BC_CHUNK_PAGES);	/* some reader got it; fill->lock */
 
 	struct work_struct store_work;
 };
@@ -81,7 +89,8 @@ struct bc_fills {
 	spinlock_t lock;		/* see above */
 	DECLARE_HASHTABLE(table, 10);
 	struct list_head all;
-	u32 count;
+	u32 count;			/* of all but the resting */
+	u32 resting;
 	atomic_t storing;
 	struct workqueue_struct *scan_wq;
 	struct workqueue_struct *store_wq;
@@ -156,6 +165,9 @@ bool bc_fill_try_lower(struct bc_fill *fill);
 
 /* End a fill: complete its readers, take it off the table. */
 void bc_fill_end(struct bc_fill *fill, int error);
+
+/* End a fill in state STORING that no tier keeps; let it rest before. */
+void bc_fill_rest(struct bc_fill *fill);
 
 /* Complete the readers whose bytes are there. */
 void bc_fill_wake_covered(struct bc_fill *fill);

@@ -240,7 +240,7 @@ static int done_ok(struct bc_fill *fill, u64 epoch)
 	/* The tier does not keep up: its readers are served, the chunk is not kept. */
 	atomic_dec(&bc_fills.storing);
 	bc_stat_inc(BC_STAT_NO_SPACE);
-	bc_fill_end(fill, 0);
+	bc_fill_rest(fill);
 	bc_fill_put(fill);
 	return 0;
 }

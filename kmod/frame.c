@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Free space of a tier, see frame.h. Frames with the same longest run of free
- * blocks are on one list, so that the tightest fit is found without a search.
+ * blocks are in one set, so that the tightest fit is found in a few steps.
  */
 #include "frame.h"
 
@@ -20,27 +20,45 @@ static u32 longest_free_run(u16 used)
 	return run;
 }
 
-static void list_add_frame(struct bc_frames *frames, u32 frame, u32 run)
+static void set_add(struct bc_frames *frames, u32 run, u32 frame)
 {
-	u32 head = frames->head[run];
+	u32 level, at = frame;
 
-	frames->prev[frame] = BC_FRAME_NONE;
-	frames->next[frame] = head;
-	if (head != BC_FRAME_NONE)
-		frames->prev[head] = frame;
-	frames->head[run] = frame;
+	for (level = 0; run && level < frames->levels; level++, at /= 64) {
+		u64 *word = &frames->set[run][frames->level[level] + at / 64], before = *word;
+
+		*word |= 1ULL << at % 64;
+		if (before)
+			break;
+	}
 }
 
-static void list_del_frame(struct bc_frames *frames, u32 frame, u32 run)
+static void set_del(struct bc_frames *frames, u32 run, u32 frame)
 {
-	u32 next = frames->next[frame], prev = frames->prev[frame];
+	u32 level, at = frame;
 
-	if (next != BC_FRAME_NONE)
-		frames->prev[next] = prev;
-	if (prev != BC_FRAME_NONE)
-		frames->next[prev] = next;
-	else
-		frames->head[run] = next;
+	for (level = 0; run && level < frames->levels; level++, at /= 64) {
+		u64 *word = &frames->set[run][frames->level[level] + at / 64];
+
+		*word &= ~(1ULL << at % 64);
+		if (*word)
+			break;
+	}
+}
+
+/* The lowest member, or BC_FRAME_NONE. */
+static u32 set_first(const struct bc_frames *frames, u32 run)
+{
+	u32 level = frames->levels, at = 0;
+
+	while (level--) {
+		u64 word = frames->set[run][frames->level[level] + at];
+
+		if (!word)
+			return BC_FRAME_NONE;
+		at = at * 64 + __ffs64(word);
+	}
+	return at;
 }
 
 static void set_used(struct bc_frames *frames, u32 frame, u16 used)
@@ -53,8 +71,8 @@ static void set_used(struct bc_frames *frames, u32 frame, u16 used)
 	frames->used[frame] = used;
 	if (before == after)
 		return;
-	list_del_frame(frames, frame, before);
-	list_add_frame(frames, frame, after);
+	set_del(frames, before, frame);
+	set_add(frames, after, frame);
 }
 
 /* Where the shortest run of at least @blocks free blocks begins; there is one. */
@@ -82,27 +100,40 @@ static bool place_valid(const struct bc_frames *frames, const struct bc_place *p
 	       place->slot + place->count <= BC_FRAME_BLOCKS;
 }
 
+static void init_levels(struct bc_frames *frames)
+{
+	u64 words = frames->count;
+
+	do {
+		words = DIV_ROUND_UP(words, 64);
+		frames->levels++;
+		frames->level[frames->levels] = frames->level[frames->levels - 1] + words;
+	} while (words > 1);
+}
+
 int bc_frames_init(struct bc_frames *frames, u64 count)
 {
 	u32 frame, run;
 
+	BUILD_BUG_ON(BC_FRAME_LEVELS * 6 < 32);
 	memset(frames, 0, sizeof(*frames));
 	if (!count || count >= BC_FRAME_NONE)
 		return -EINVAL;
+	frames->count = count;
+	init_levels(frames);
 	frames->used = bc_table_alloc(count, sizeof(*frames->used));
-	frames->next = bc_table_alloc(count, sizeof(*frames->next));
-	frames->prev = bc_table_alloc(count, sizeof(*frames->prev));
-	if (!frames->used || !frames->next || !frames->prev) {
+	for (run = 1; run <= BC_FRAME_BLOCKS; run++) {
+		frames->set[run] = bc_table_alloc(frames->level[frames->levels], sizeof(u64));
+		if (!frames->set[run])
+			break;
+	}
+	if (!frames->used || run <= BC_FRAME_BLOCKS) {
 		bc_frames_free(frames);
 		return -ENOMEM;
 	}
-	frames->count = count;
 	frames->free_blocks = count * BC_FRAME_BLOCKS;
-	for (run = 0; run <= BC_FRAME_BLOCKS; run++)
-		frames->head[run] = BC_FRAME_NONE;
-	/* Backwards, so that an empty tier fills in ascending order. */
-	for (frame = count; frame-- > 0; ) {
-		list_add_frame(frames, frame, BC_FRAME_BLOCKS);
+	for (frame = 0; frame < count; frame++) {
+		set_add(frames, BC_FRAME_BLOCKS, frame);
 		if (!(frame & U16_MAX))
 			cond_resched();
 	}
@@ -111,24 +142,24 @@ int bc_frames_init(struct bc_frames *frames, u64 count)
 
 void bc_frames_free(struct bc_frames *frames)
 {
+	u32 run;
+
 	kvfree(frames->used);
-	kvfree(frames->next);
-	kvfree(frames->prev);
+	for (run = 1; run <= BC_FRAME_BLOCKS; run++)
+		kvfree(frames->set[run]);
 	memset(frames, 0, sizeof(*frames));
 }
 
 int bc_frames_alloc(struct bc_frames *frames, u32 blocks, struct bc_place *place)
 {
-	u32 frame, run;
+	u32 frame = BC_FRAME_NONE, run;
 
 	if (WARN_ON_ONCE(!blocks || blocks > BC_FRAME_BLOCKS))
 		return -ENOSPC;
-	for (run = blocks; run <= BC_FRAME_BLOCKS; run++)
-		if (frames->head[run] != BC_FRAME_NONE)
-			break;
-	if (run > BC_FRAME_BLOCKS)
+	for (run = blocks; run <= BC_FRAME_BLOCKS && frame == BC_FRAME_NONE; run++)
+		frame = set_first(frames, run);
+	if (frame == BC_FRAME_NONE)
 		return -ENOSPC;
-	frame = frames->head[run];
 	place->frame = frame;
 	place->slot = tightest_run(frames->used[frame], blocks);
 	place->count = blocks;
@@ -163,6 +194,6 @@ int bc_frames_take(struct bc_frames *frames, const struct bc_place *place)
 
 size_t bc_frames_memory(const struct bc_frames *frames)
 {
-	return (size_t)frames->count *
-	       (sizeof(*frames->used) + sizeof(*frames->next) + sizeof(*frames->prev));
+	return frames->count * sizeof(*frames->used) +
+	       (size_t)frames->level[frames->levels] * sizeof(u64) * BC_FRAME_BLOCKS;
 }

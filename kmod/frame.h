@@ -9,13 +9,25 @@
 
 #include "pure.h"
 
+/* 64 to the power of this reaches every frame number. */
+#define BC_FRAME_LEVELS	6
+
 struct bc_frames {
 	u32 count;
 	u64 free_blocks;
 	u16 *used;		/* per frame: bit b = block b in use */
-	u32 *next, *prev;	/* per frame: list of frames with the same longest free run */
-	u32 head[BC_FRAME_BLOCKS + 1];	/* by longest free run; BC_FRAME_NONE = empty */
+	/*
+	 * By longest run of free blocks: the set of frames that have it. A set is
+	 * an array of words: a bit per frame, then a bit per word of those that is
+	 * not zero, and so on up to one word. Frames without a free block are in none.
+	 */
+	u64 *set[BC_FRAME_BLOCKS + 1];
+	u32 levels;
+	u32 level[BC_FRAME_LEVELS + 1];	/* where they begin in a set, and its end */
 };
+
+/* What a frame costs, rounded up: 16 bits of use, and 16 sets of 64 / 63 bits. */
+#define BC_FRAMES_FRAME_BYTES	5
 
 #define BC_FRAME_NONE U32_MAX
 
@@ -24,7 +36,7 @@ struct bc_frames {
  * @frames: to initialise
  * @count: number of frames, below BC_FRAME_NONE
  *
- * Allocates about 10 bytes per frame. May sleep.
+ * Allocates at most BC_FRAMES_FRAME_BYTES per frame, and a few words. May sleep.
  * Return: 0, -ENOMEM or -EINVAL.
  */
 int bc_frames_init(struct bc_frames *frames, u64 count);

@@ -3,121 +3,274 @@
  * Which chunks a tier holds and where, see index.h for the rules.
  */
 #include "index.h"
-#include "key.h"
 
-static u32 bucket_of(const struct bc_index *index, const struct bc_key *key, u32 chunk)
+static spinlock_t *stripe_of(const struct bc_index *index, u32 group)
 {
-	return bc_key_hash(key, chunk) & index->bucket_mask;
+	return &index->stripes[group % BC_INDEX_STRIPES];
 }
 
-static spinlock_t *stripe_of(const struct bc_index *index, u32 bucket)
+static u32 group_number(const struct bc_index *index, u32 id)
 {
-	return &index->stripes[bucket % BC_INDEX_STRIPES];
+	return id / index->group_entries;
+}
+
+static u32 entry_slot(const struct bc_entry *entry)
+{
+	return entry->blocks >> 4;
+}
+
+static u32 entry_count(const struct bc_entry *entry)
+{
+	return (entry->blocks & 15) + 1;
 }
 
 static void entry_place(const struct bc_entry *entry, struct bc_place *place)
 {
 	place->frame = entry->frame;
-	place->slot = entry->slot;
-	place->count = entry->count;
+	place->slot = entry_slot(entry);
+	place->count = entry_count(entry);
 }
 
 static u32 entry_bytes(const struct bc_entry *entry)
 {
-	return (entry->count - 1) * BC_BLOCK_SIZE + entry->tail + 1;
+	return (entry_count(entry) - 1) * BC_BLOCK_SIZE + entry->tail + 1;
 }
 
-/* The evictor reads what it hashes without a lock, see racy_bucket_of(). */
-static void entry_name(struct bc_entry *entry, const struct bc_key *key, u32 chunk)
+/*
+ * Under the group's lock: the entry's state is new or gone, and the counts
+ * follow.
+ */
+static void count_blocks(const struct bc_index *index, const struct bc_entry *entry, u8 state,
+			 int sign)
 {
-	u32 word;
+	struct bc_index_group *group = &index->group[group_number(index, entry - index->entry)];
+	int blocks = sign * (int)entry_count(entry);
 
-	memcpy(&word, key->bytes, sizeof(word));
-	WRITE_ONCE(*(u32 *)entry->key.bytes, word);
-	memcpy(entry->key.bytes + sizeof(word), key->bytes + sizeof(word),
-	       BC_KEY_SIZE - sizeof(word));
-	WRITE_ONCE(entry->chunk, chunk);
+	if (!(state & BC_ENTRY_LIVE))
+		return;
+	atomic_add(blocks, &group->blocks);
+	if (!(state & BC_ENTRY_MAIN))
+		atomic_add(blocks, &group->probation);
+	if (state & BC_ENTRY_DEMOTED)
+		atomic_add(blocks, &group->demoted);
 }
 
-static u32 racy_bucket_of(const struct bc_index *index, const struct bc_entry *entry)
+/* Under the group's lock. */
+static void set_state(struct bc_index *index, struct bc_entry *entry, u8 state)
 {
-	struct bc_key key = {};
-	u32 word = READ_ONCE(*(const u32 *)entry->key.bytes);
+	u8 changed = entry->state ^ state;
 
-	memcpy(key.bytes, &word, sizeof(word));
-	return bucket_of(index, &key, READ_ONCE(entry->chunk));
+	if (changed & (BC_ENTRY_LIVE | BC_ENTRY_MAIN | BC_ENTRY_DEMOTED)) {
+		count_blocks(index, entry, entry->state, -1);
+		count_blocks(index, entry, state, 1);
+	}
+	if (changed & BC_ENTRY_PINNED)
+		atomic_add(state & BC_ENTRY_PINNED ? (int)entry_count(entry) :
+						     -(int)entry_count(entry),
+			   &index->pinned_blocks);
+	WRITE_ONCE(entry->state, state);
 }
 
-static u32 entry_alloc(struct bc_index *index)
+static u32 entry_alloc(struct bc_index *index, struct bc_index_group *group)
 {
 	unsigned long flags;
 	u32 id;
 
 	spin_lock_irqsave(&index->free_lock, flags);
-	id = index->free_head;
+	id = group->free_head;
 	if (id != BC_INDEX_NONE) {
-		index->free_head = index->entry[id].next;
+		WRITE_ONCE(group->free_head, index->entry[id].frame);
 		WRITE_ONCE(index->used, index->used + 1);
 	}
 	spin_unlock_irqrestore(&index->free_lock, flags);
 	return id;
 }
 
+/* What was freed last is taken first: a new entry lies where the hand has just passed. */
 static void entry_release(struct bc_index *index, u32 id)
 {
+	struct bc_index_group *group = &index->group[group_number(index, id)];
 	unsigned long flags;
 
 	spin_lock_irqsave(&index->free_lock, flags);
-	index->entry[id].next = index->free_head;
-	index->free_head = id;
+	index->entry[id].frame = group->free_head;
+	WRITE_ONCE(group->free_head, id);
 	WRITE_ONCE(index->used, index->used - 1);
 	spin_unlock_irqrestore(&index->free_lock, flags);
 }
 
-/* The link that leads to the chunk's entry, or NULL. Under the stripe lock. */
-static u32 *find_link(struct bc_index *index, u32 bucket, const struct bc_key *key, u32 chunk)
+/* Where a chunk belongs: group and tag take other bits of the hash than the line. */
+struct home {
+	u32 group, line;
+	u16 tag;		/* in its place in a slot; not 0 */
+};
+
+static void home_of(const struct bc_index *index, u64 hash, struct home *home)
 {
-	u32 *link = &index->buckets[bucket];
+	u16 tag = (u16)(hash >> 32) << BC_INDEX_NUMBER_BITS;
 
-	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next) {
-		const struct bc_entry *entry = &index->entry[*link];
+	home->group = bc_index_group(index, hash);
+	home->line = (u64)(u32)hash * index->group_lines >> 32;
+	home->tag = tag ?: 1U << BC_INDEX_NUMBER_BITS;
+}
 
-		if (entry->chunk == chunk && bc_key_equal(&entry->key, key))
-			return link;
+/* The lines where a chunk may be: its own, and those behind it as long as they were passed. */
+static struct bc_index_line *line_at(const struct bc_index *index, const struct home *home, u32 nr)
+{
+	u32 at = home->line + nr;
+
+	if (at >= index->group_lines)
+		at -= index->group_lines;
+	return &index->line[home->group * index->group_lines + at];
+}
+
+#define EACH_LANE	0x0001000100010001ULL
+
+static u32 lane(u32 slot)
+{
+	return 16 * (slot / 4);
+}
+
+static u16 get_slot(const struct bc_index_line *line, u32 slot)
+{
+	return line->word[slot % 4] >> lane(slot);
+}
+
+static void set_slot(struct bc_index_line *line, u32 slot, u16 value)
+{
+	line->word[slot % 4] &= ~(0xffffULL << lane(slot));
+	line->word[slot % 4] |= (u64)value << lane(slot);
+}
+
+static u32 passed(const struct bc_index_line *line)
+{
+	return get_slot(line, BC_INDEX_LINE_SLOTS);
+}
+
+static void add_passed(struct bc_index_line *line, int n)
+{
+	set_slot(line, BC_INDEX_LINE_SLOTS, passed(line) + n);
+}
+
+/* The lowest bit of each lane that is 0 but for its number. */
+static u64 zero_lanes(u64 word)
+{
+	u64 tags = word & EACH_LANE * (U16_MAX & ~(BC_INDEX_GROUP_MAX - 1));
+
+	/* No carry leaves a lane. */
+	tags |= (tags & EACH_LANE * S16_MAX) + EACH_LANE * S16_MAX;
+	return ~tags >> 15 & EACH_LANE;
+}
+
+/*
+ * Slots with the tag: bit 16 * (slot / 4) + slot % 4 each. All at once, without a branch
+ * that nobody could predict.
+ */
+static u64 match_tag(const struct bc_index_line *line, u16 tag)
+{
+	u64 tags = EACH_LANE * tag, match = 0;
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		match |= zero_lanes(line->word[i] ^ tags) << i;
+	return match & ~(1ULL << (48 + 3));
+}
+
+static u32 matched_slot(u64 match)
+{
+	u32 bit = __ffs64(match);
+
+	return bit / 16 * 4 + bit % 16;
+}
+
+static bool name_equal(const struct bc_name *a, const struct bc_name *b)
+{
+	return a->half[0] == b->half[0] && a->half[1] == b->half[1];
+}
+
+/* The live entry of a chunk, or NULL. Under the group's lock. */
+static struct bc_entry *find(const struct bc_index *index, const struct home *home,
+			     const struct bc_name *name)
+{
+	u32 start = bc_index_group_start(index, home->group), nr;
+	u64 match;
+
+	for (nr = 0; nr < index->group_lines; nr++) {
+		const struct bc_index_line *line = line_at(index, home, nr);
+
+		for (match = match_tag(line, home->tag); match; match &= match - 1) {
+			u16 slot = get_slot(line, matched_slot(match));
+			struct bc_entry *entry = &index->entry[start + slot % BC_INDEX_GROUP_MAX];
+
+			if (name_equal(&entry->name, name))
+				return entry;
+		}
+		if (!passed(line))
+			break;
 	}
 	return NULL;
 }
 
-/* The link that leads to an entry by number, or NULL. Under the stripe lock. */
-static u32 *find_link_of(struct bc_index *index, u32 bucket, u32 id)
+/* There are more slots than entries: one is free. Under the group's lock. */
+static void table_add(struct bc_index *index, const struct home *home, u16 slot)
 {
-	u32 *link = &index->buckets[bucket];
+	u32 nr, i;
 
-	for (; *link != BC_INDEX_NONE; link = &index->entry[*link].next)
-		if (*link == id)
-			return link;
-	return NULL;
+	for (nr = 0; nr < index->group_lines; nr++) {
+		struct bc_index_line *line = line_at(index, home, nr);
+
+		for (i = 0; i < BC_INDEX_LINE_SLOTS; i++) {
+			if (!get_slot(line, i)) {
+				set_slot(line, i, slot);
+				return;
+			}
+		}
+		add_passed(line, 1);
+	}
+	WARN_ON_ONCE(true);
 }
 
-/* Under the stripe lock. */
-static struct bc_entry *find_entry(struct bc_index *index, u32 bucket, const struct bc_key *key,
-				   u32 chunk)
+/* Under the group's lock. */
+static void table_del(struct bc_index *index, const struct home *home, u16 slot)
 {
-	u32 *link = find_link(index, bucket, key, chunk);
+	u32 nr, i;
 
-	return link ? &index->entry[*link] : NULL;
+	for (nr = 0; nr < index->group_lines; nr++) {
+		struct bc_index_line *line = line_at(index, home, nr);
+
+		for (i = 0; i < BC_INDEX_LINE_SLOTS; i++) {
+			if (get_slot(line, i) == slot) {
+				set_slot(line, i, 0);
+				return;
+			}
+		}
+		add_passed(line, -1);
+	}
+	WARN_ON_ONCE(true);
 }
 
-/* Under the stripe lock. The entry belongs to the caller if it has no pins. */
-static void unhash(struct bc_index *index, u32 *link)
+static u16 slot_of(const struct bc_index *index, const struct home *home, u32 id)
 {
-	struct bc_entry *entry = &index->entry[*link];
+	return home->tag | (id - bc_index_group_start(index, home->group));
+}
 
-	*link = entry->next;
-	entry->next = BC_INDEX_NONE;
-	if (entry->flags & BC_ENTRY_PINNED)
-		atomic_add_return(-entry->count, &index->pinned_blocks);
-	WRITE_ONCE(entry->flags, 0);
+/* What find() needs. The line is on its way while the caller takes the group's lock. */
+static void locate(const struct bc_index *index, const struct bc_key *key, u32 chunk,
+		   struct bc_name *name, struct home *home)
+{
+	bc_name_chunk(key, chunk, name);
+	home_of(index, bc_name_hash(name), home);
+	prefetch(line_at(index, home, 0));
+}
+
+/* Under the group's lock. The entry belongs to the caller if it has no pins. */
+static void unhash(struct bc_index *index, struct bc_entry *entry)
+{
+	struct home home;
+
+	home_of(index, bc_name_hash(&entry->name), &home);
+	table_del(index, &home, slot_of(index, &home, entry - index->entry));
+	set_state(index, entry, 0);
 }
 
 /*
@@ -144,30 +297,39 @@ static bool unpin(struct bc_index *index, u32 id)
 	return pins == BC_PINS_DEAD;
 }
 
-int bc_index_init(struct bc_index *index, u64 entries)
+static void init_group(struct bc_index *index, u32 group)
 {
-	u64 buckets;
+	u32 id = bc_index_group_start(index, group), end = bc_index_group_start(index, group + 1);
+
+	index->group[group].free_head = id;
+	for (; id < end; id++)
+		index->entry[id].frame = id + 1 < end ? id + 1 : BC_INDEX_NONE;
+}
+
+int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
+{
 	u32 i;
 
 	memset(index, 0, sizeof(*index));
-	if (!entries || entries >= BC_INDEX_NONE)
+	BUILD_BUG_ON(BC_INDEX_LINE_ENTRIES > BC_INDEX_LINE_SLOTS);
+	if (!is_power_of_2(groups) || entries < groups || entries >= BC_INDEX_NONE ||
+	    entries >> ilog2(groups) > BC_INDEX_GROUP_MAX)
 		return -EINVAL;
-	buckets = 1ULL << fls64(entries - 1);
-	index->entry = bc_table_alloc(entries, sizeof(*index->entry));
-	index->buckets = bc_table_alloc(buckets, sizeof(*index->buckets));
+	index->group_bits = ilog2(groups);
+	index->group_entries = entries >> index->group_bits;
+	index->group_lines = DIV_ROUND_UP(index->group_entries, BC_INDEX_LINE_ENTRIES);
+	index->entries = index->group_entries * groups;
+	index->entry = bc_table_alloc(index->entries, sizeof(*index->entry));
+	index->line = bc_table_alloc((size_t)groups * index->group_lines, sizeof(*index->line));
+	index->group = bc_table_alloc(groups, sizeof(*index->group));
 	index->stripes = bc_table_alloc(BC_INDEX_STRIPES, sizeof(*index->stripes));
-	if (!index->entry || !index->buckets || !index->stripes) {
+	if (!index->entry || !index->line || !index->group || !index->stripes) {
 		bc_index_free(index);
 		return -ENOMEM;
 	}
-	index->entries = entries;
-	index->bucket_mask = buckets - 1;
-	BUILD_BUG_ON(BC_INDEX_NONE != U32_MAX);
-	memset(index->buckets, 0xff, buckets * sizeof(*index->buckets));
-	for (i = 0; i < index->entries; i++) {
-		index->entry[i].next = i + 1 < index->entries ? i + 1 : BC_INDEX_NONE;
-		if (!(i & U16_MAX))
-			cond_resched();
+	for (i = 0; i < groups; i++) {
+		init_group(index, i);
+		cond_resched();
 	}
 	spin_lock_init(&index->free_lock);
 	for (i = 0; i < BC_INDEX_STRIPES; i++)
@@ -178,42 +340,57 @@ int bc_index_init(struct bc_index *index, u64 entries)
 void bc_index_free(struct bc_index *index)
 {
 	kvfree(index->entry);
-	kvfree(index->buckets);
+	kvfree(index->line);
+	kvfree(index->group);
 	kvfree(index->stripes);
 	memset(index, 0, sizeof(*index));
+}
+
+/* Under the group's lock. A use of what was on its way out takes that back. */
+static void count_use(struct bc_index *index, struct bc_entry *entry)
+{
+	u8 tick = READ_ONCE(index->tick);
+
+	if ((u8)(tick - entry->tick) < 2 || (entry->state & BC_ENTRY_USES) == BC_ENTRY_USES)
+		return;
+	entry->tick = tick;
+	set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) + BC_ENTRY_USE);
 }
 
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit)
 {
-	u32 bucket = bucket_of(index, key, chunk);
 	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry) {
 		atomic_inc(&entry->pins);
-		if (!READ_ONCE(entry->referenced))
-			WRITE_ONCE(entry->referenced, 1);
+		count_use(index, entry);
 		hit->id = entry - index->entry;
 		entry_place(entry, &hit->place);
 		hit->bytes = entry_bytes(entry);
 		hit->verified = READ_ONCE(entry->verified);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home.group));
 	return entry;
 }
 
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
 {
-	u32 bucket = bucket_of(index, key, chunk);
 	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
 	if (entry && bytes)
 		*bytes = entry_bytes(entry);
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home.group));
 	return entry;
 }
 
@@ -245,56 +422,60 @@ static bool extent_valid(const struct bc_place *place, u32 bytes, u8 flags)
 {
 	return place->count && place->slot + place->count <= BC_FRAME_BLOCKS &&
 	       bytes > (place->count - 1) * BC_BLOCK_SIZE &&
-	       bytes <= place->count * BC_BLOCK_SIZE && !(flags & ~BC_ENTRY_PINNED);
+	       bytes <= place->count * BC_BLOCK_SIZE &&
+	       !(flags & ~(BC_ENTRY_PINNED | BC_ENTRY_MAIN));
 }
 
 /* Return: whether the entry went in; else the chunk was there already. */
-static bool hash_entry(struct bc_index *index, u32 id, u8 flags)
+static bool hash_entry(struct bc_index *index, u32 id, const struct home *home, u8 flags)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, &entry->key, entry->chunk);
 	bool fresh;
 
-	spin_lock(stripe_of(index, bucket));
-	fresh = !find_link(index, bucket, &entry->key, entry->chunk);
+	spin_lock(stripe_of(index, home->group));
+	fresh = !find(index, home, &entry->name);
 	if (fresh) {
-		WRITE_ONCE(entry->flags, BC_ENTRY_LIVE | flags);
-		if (flags & BC_ENTRY_PINNED)
-			atomic_add_return(entry->count, &index->pinned_blocks);
-		entry->next = index->buckets[bucket];
-		index->buckets[bucket] = id;
+		set_state(index, entry, BC_ENTRY_LIVE | flags);
+		table_add(index, home, slot_of(index, home, id));
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home->group));
 	return fresh;
+}
+
+static void entry_fill(struct bc_entry *entry, const struct bc_place *place, u32 bytes,
+		       u16 verified)
+{
+	entry->frame = place->frame;
+	entry->blocks = place->slot << 4 | (place->count - 1);
+	entry->tail = bytes - (place->count - 1) * BC_BLOCK_SIZE - 1;
+	WRITE_ONCE(entry->verified, verified);
 }
 
 int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags)
 {
-	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
 	u32 id;
 
+	BUILD_BUG_ON(BC_FRAME_BLOCKS > 16);
 	if (WARN_ON_ONCE(!extent_valid(place, bytes, flags)))
 		return -EINVAL;
-	id = entry_alloc(index);
+	locate(index, key, chunk, &name, &home);
+	id = entry_alloc(index, &index->group[home.group]);
 	if (id == BC_INDEX_NONE)
 		return bc_index_contains(index, key, chunk, NULL) ? -EEXIST : -ENOSPC;
-	entry = &index->entry[id];
-	entry_name(entry, key, chunk);
-	entry->frame = place->frame;
-	entry->slot = place->slot;
-	entry->count = place->count;
-	entry->tail = bytes - (place->count - 1) * BC_BLOCK_SIZE - 1;
-	WRITE_ONCE(entry->verified, verified);
-	WRITE_ONCE(entry->referenced, 0);
-	if (hash_entry(index, id, flags))
+	index->entry[id].name = name;
+	entry_fill(&index->entry[id], place, bytes, verified);
+	index->entry[id].tick = READ_ONCE(index->tick);
+	if (hash_entry(index, id, &home, flags))
 		return 0;
 	entry_release(index, id);
 	return -EEXIST;
 }
 
 /*
- * Under the stripe lock, under which alone pins appear: none now is none until
+ * Under the group's lock, under which alone pins appear: none now is none until
  * the lock goes. Acquire pairs with the unpin: what its reader did is over.
  */
 static bool unread(const struct bc_entry *entry)
@@ -305,25 +486,25 @@ static bool unread(const struct bc_entry *entry)
 int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    struct bc_place *place)
 {
-	u32 bucket = bucket_of(index, key, chunk);
-	u32 *link, id = BC_INDEX_NONE;
+	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
 	int err = -ENOENT;
 
-	spin_lock(stripe_of(index, bucket));
-	link = find_link(index, bucket, key, chunk);
-	if (link) {
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
+	if (entry) {
 		err = -EBUSY;
-		if (!(index->entry[*link].flags & BC_ENTRY_PINNED) &&
-		    unread(&index->entry[*link])) {
-			id = *link;
-			unhash(index, link);
+		if (!(entry->state & BC_ENTRY_PINNED) && unread(entry)) {
+			unhash(index, entry);
 			err = 0;
 		}
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home.group));
 	if (!err) {
-		entry_place(&index->entry[id], place);
-		entry_release(index, id);
+		entry_place(entry, place);
+		entry_release(index, entry - index->entry);
 	}
 	return err;
 }
@@ -331,71 +512,113 @@ int bc_index_remove(struct bc_index *index, const struct bc_key *key, u32 chunk,
 int bc_index_remove_pinned(struct bc_index *index, u32 id, struct bc_place *place)
 {
 	struct bc_entry *entry = &index->entry[id];
-	u32 bucket = bucket_of(index, &entry->key, entry->chunk);
+	u32 group = group_number(index, id);
 	bool last;
 
-	spin_lock(stripe_of(index, bucket));
-	if (entry->flags & BC_ENTRY_LIVE) {
-		unhash(index, find_link_of(index, bucket, id));
+	spin_lock(stripe_of(index, group));
+	if (entry->state & BC_ENTRY_LIVE) {
+		unhash(index, entry);
 		last = atomic_add_return(BC_PINS_DEAD - 1, &entry->pins) == BC_PINS_DEAD;
 	} else {
 		/* Another reader saw the same and was first. */
 		last = unpin(index, id);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, group));
 	return last && claim_dead(index, id, place) ? 0 : -EBUSY;
 }
 
-bool bc_index_evict(struct bc_index *index, u32 id, struct bc_place *place)
+/* Under the group's lock, of a live entry that may be evicted. Return: it stays this time. */
+static bool spare(struct bc_index *index, struct bc_entry *entry)
+{
+	u8 state = entry->state;
+
+	if (!(state & BC_ENTRY_USES))
+		return false;
+	if (state & BC_ENTRY_MAIN)
+		state -= BC_ENTRY_USE;
+	else
+		state = (state & ~(BC_ENTRY_USES | BC_ENTRY_DEMOTED)) | BC_ENTRY_MAIN;
+	set_state(index, entry, state);
+	return true;
+}
+
+static enum bc_visit visit_live(struct bc_index *index, struct bc_entry *entry, bool force,
+				struct bc_victim *victim)
+{
+	if (!(entry->state & BC_ENTRY_LIVE) || entry->state & BC_ENTRY_PINNED || !unread(entry))
+		return BC_VISIT_NONE;
+	if (!force && spare(index, entry))
+		return BC_VISIT_SPARED;
+	victim->known = true;
+	victim->main = entry->state & BC_ENTRY_MAIN;
+	victim->hash = bc_name_hash(&entry->name);
+	unhash(index, entry);
+	return BC_VISIT_EVICTED;
+}
+
+enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct bc_victim *victim)
 {
 	struct bc_entry *entry = &index->entry[id];
-	bool victim = false;
-	u32 bucket, *link;
+	u32 group = group_number(index, id);
+	enum bc_visit visit;
 
-	if (atomic_read(&entry->pins) == BC_PINS_DEAD)
-		return claim_dead(index, id, place);
-	/*
-	 * The entry may die and be born again under another name at any time. If
-	 * it is in the chain that this lock covers, it is live and stays so.
-	 */
-	bucket = racy_bucket_of(index, entry);
-	spin_lock(stripe_of(index, bucket));
-	link = find_link_of(index, bucket, id);
-	if (link && !(entry->flags & BC_ENTRY_PINNED) && !READ_ONCE(entry->referenced) &&
-	    unread(entry)) {
-		unhash(index, link);
-		victim = true;
+	if (atomic_read(&entry->pins) == BC_PINS_DEAD) {
+		victim->known = false;
+		return claim_dead(index, id, &victim->place) ? BC_VISIT_EVICTED : BC_VISIT_NONE;
 	}
-	spin_unlock(stripe_of(index, bucket));
-	if (victim) {
-		entry_place(entry, place);
+	spin_lock(stripe_of(index, group));
+	visit = visit_live(index, entry, force, victim);
+	spin_unlock(stripe_of(index, group));
+	if (visit == BC_VISIT_EVICTED) {
+		entry_place(entry, &victim->place);
 		entry_release(index, id);
 	}
-	return victim;
+	return visit;
+}
+
+u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk)
+{
+	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
+	u32 blocks = 0;
+
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
+	if (entry && !(entry->state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
+		set_state(index, entry, BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
+		blocks = entry_count(entry);
+	}
+	spin_unlock(stripe_of(index, home.group));
+	return blocks;
 }
 
 u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk, bool pin)
 {
-	u32 bucket = bucket_of(index, key, chunk), blocks = 0;
-	u8 flags = BC_ENTRY_LIVE | (pin ? BC_ENTRY_PINNED : 0);
 	struct bc_entry *entry;
+	struct bc_name name;
+	struct home home;
+	u32 blocks = 0;
 
-	spin_lock(stripe_of(index, bucket));
-	entry = find_entry(index, bucket, key, chunk);
-	if (entry && entry->flags != flags) {
-		WRITE_ONCE(entry->flags, flags);
-		blocks = entry->count;
-		atomic_add_return(pin ? (int)blocks : -(int)blocks, &index->pinned_blocks);
+	locate(index, key, chunk, &name, &home);
+	spin_lock(stripe_of(index, home.group));
+	entry = find(index, &home, &name);
+	if (entry && !(entry->state & BC_ENTRY_PINNED) == pin) {
+		set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) ^ BC_ENTRY_PINNED);
+		blocks = entry_count(entry);
 	}
-	spin_unlock(stripe_of(index, bucket));
+	spin_unlock(stripe_of(index, home.group));
 	return blocks;
 }
 
 size_t bc_index_memory(const struct bc_index *index)
 {
+	size_t groups = (size_t)1 << index->group_bits;
+
 	if (!index->entry)
 		return 0;
-	return (size_t)index->entries * sizeof(*index->entry) +
-	       ((size_t)index->bucket_mask + 1) * sizeof(*index->buckets) +
-	       BC_INDEX_STRIPES * sizeof(*index->stripes);
+	return index->entries * sizeof(*index->entry) +
+	       groups * index->group_lines * sizeof(*index->line) +
+	       groups * sizeof(*index->group) + BC_INDEX_STRIPES * sizeof(*index->stripes);
 }

@@ -3,12 +3,15 @@
  * Which chunks a tier holds and where: a hash table in arrays of fixed size,
  * allocated at attach. One entry is one contiguous extent of one chunk.
  *
- * Locking: a striped spinlock per group of buckets covers chain links, flags and
- * the birth and death of entries; it is taken in process context only. Pins are
- * atomic; an entry is reused at zero pins only. A reader pins under the stripe
+ * Entries belong to groups, a chunk's hash says to which; a group has its own part
+ * of the array, its own small hash table, free list and eviction (evict.h).
+ *
+ * Locking: a group's lock, one of a striped array, covers its table and the state
+ * of its entries; it is taken in process context only. Pins are
+ * atomic; an entry is reused at zero pins only. A reader pins under that
  * lock and unpins from any context, without a lock. The free list has a lock of
  * its own, taken with interrupts off because bc_index_unpin_last() frees; it
- * never nests with a stripe.
+ * never nests with another.
  *
  * An entry is free, live (hashed, owns its blocks), or dead: unhashed while
  * pinned. The last unpin leaves a dead entry with its blocks behind for whoever
@@ -17,6 +20,7 @@
 #ifndef BC_INDEX_H
 #define BC_INDEX_H
 
+#include "key.h"
 #include "pure.h"
 
 #define BC_INDEX_NONE	U32_MAX
@@ -24,37 +28,69 @@
 
 #define BC_PINS_DEAD		(1 << 30)	/* in bc_entry.pins, beside the count */
 
-/* Entry flags, changed under the stripe lock. */
+/* Entry state, changed under the group's lock. */
 #define BC_ENTRY_LIVE		(1U << 0)
-#define BC_ENTRY_PINNED		(1U << 2)	/* by the user: never evicted */
+#define BC_ENTRY_PINNED		(1U << 1)	/* by the user: never evicted */
+#define BC_ENTRY_MAIN		(1U << 2)	/* proved its worth; else on probation */
+#define BC_ENTRY_DEMOTED	(1U << 3)	/* on probation, and first to go */
+#define BC_ENTRY_USE		(1U << 4)	/* uses since the hand passed: 0..3 of these */
+#define BC_ENTRY_USES		(3 * BC_ENTRY_USE)
 
 struct bc_entry {
-	struct bc_key key;
-	u32 chunk;
-	u32 next;		/* bucket chain or free list, or BC_INDEX_NONE */
-	u32 frame;
+	struct bc_name name;
+	u32 frame;		/* of a free entry: the next free one, or BC_INDEX_NONE */
 	atomic_t pins;		/* bios in flight, and BC_PINS_DEAD */
 	u16 verified;		/* bit per block of the extent: checksum seen good since attach */
 	u16 tail;		/* valid bytes of the last block - 1 */
-	u8 slot;		/* first block in the frame */
-	u8 count;		/* 1..BC_FRAME_BLOCKS; the extent begins at the chunk's block 0 */
-	u8 flags;
-	u8 referenced;		/* clock bit: a byte of its own, since it is changed without lock */
+	u8 blocks;		/* first in the frame << 4 | number - 1 */
+	u8 state;
+	u8 tick;		/* when a use was counted last */
+	u8 unused;
 };
 
-static_assert(sizeof(struct bc_entry) <= 40, "entry + bucket head fit 48 bytes");
+/*
+ * A line of a group's table: 15 slots of 16 bits, each with the number of an entry in
+ * its group beneath a tag of the hash, or 0. What finds its line full goes to the next
+ * one that is not; the line knows how many did.
+ */
+#define BC_INDEX_NUMBER_BITS	9
+#define BC_INDEX_GROUP_MAX	(1U << BC_INDEX_NUMBER_BITS)
+#define BC_INDEX_LINE_SLOTS	15
+#define BC_INDEX_LINE_ENTRIES	9	/* on average, when all entries are in use */
+
+/* Slot i in bits 16 * (i / 4) and up of word i % 4; what would be the last counts who passed. */
+struct bc_index_line {
+	u64 word[4];
+};
+
+/* An entry and its part of a line, rounded up. */
+#define BC_INDEX_ENTRY_BYTES	(sizeof(struct bc_entry) + \
+				 DIV_ROUND_UP(sizeof(struct bc_index_line), BC_INDEX_LINE_ENTRIES))
+
+static_assert(sizeof(struct bc_entry) == 32, "two entries per cache line");
+static_assert(sizeof(struct bc_index_line) == 32, "two lines per cache line");
+
+/* Counts of blocks of live entries; they follow the entries' states. */
+struct bc_index_group {
+	u32 free_head;		/* under free_lock */
+	atomic_t blocks;
+	atomic_t probation;	/* part of blocks */
+	atomic_t demoted;	/* part of probation */
+};
 
 struct bc_index {
 	u32 entries;		/* capacity */
-	u32 used;		/* not on the free list; under free_lock */
-	u32 bucket_mask;
-	u32 free_head;		/* under free_lock */
-	u32 clock_hand;		/* the evictor's; under the tier's allocation lock */
+	u32 used;		/* not on a free list; under free_lock */
+	u32 group_bits;
+	u32 group_entries;	/* of each group */
+	u32 group_lines;
+	u8 tick;		/* coarse time: the owner's; see bc_index_lookup() */
 	atomic_t pinned_blocks;	/* of entries with BC_ENTRY_PINNED */
-	u32 *buckets;
 	struct bc_entry *entry;
-	spinlock_t free_lock;	/* free list; interrupts off */
-	spinlock_t *stripes;	/* bucket % BC_INDEX_STRIPES: its chain, its entries' flags */
+	struct bc_index_line *line;
+	struct bc_index_group *group;
+	spinlock_t free_lock;	/* free lists; interrupts off */
+	spinlock_t *stripes;	/* group % BC_INDEX_STRIPES: its table, its entries' state */
 };
 
 /* What a lookup tells about a pinned entry. */
@@ -68,20 +104,24 @@ struct bc_hit {
 /**
  * bc_index_init - empty index
  * @index: to initialise
- * @entries: capacity, below BC_INDEX_NONE
+ * @entries: capacity, below BC_INDEX_NONE; rounded down to a multiple of @groups
+ * @groups: a power of two; at most @entries, at least @entries / BC_INDEX_GROUP_MAX
  *
- * At most 48 bytes per entry, buckets included, and the stripes. May sleep.
+ * BC_INDEX_ENTRY_BYTES per entry, and the groups and stripes. May sleep.
  * Return: 0, -ENOMEM, -EINVAL.
  */
-int bc_index_init(struct bc_index *index, u64 entries);
+int bc_index_init(struct bc_index *index, u64 entries, u32 groups);
 void bc_index_free(struct bc_index *index);
 
 /**
- * bc_index_lookup - find a chunk, pin it, mark it referenced
+ * bc_index_lookup - find a chunk, pin it, count its use
  * @index: index
  * @key: object version
  * @chunk: number of the chunk in the object
  * @hit: out, valid until bc_index_unpin()
+ *
+ * One pass over a chunk may be many reads: those that come before @index->tick has moved on by two
+ * count as one use. Nothing is written for a use that is not counted.
  *
  * Process context, as all that follow but the unpins and set_verified.
  * Return: true if found.
@@ -89,7 +129,7 @@ void bc_index_free(struct bc_index *index);
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit);
 
-/* Like lookup, without pin and without touching the clock bit. */
+/* Like lookup, without pin, and no use of the chunk. */
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes);
 
 /*
@@ -112,10 +152,10 @@ void bc_index_set_verified(struct bc_index *index, u32 id, u16 mask);
  * @place: its blocks, owned by the entry from now on
  * @bytes: valid bytes: ((count - 1) * BC_BLOCK_SIZE, count * BC_BLOCK_SIZE]
  * @verified: blocks whose bytes were in memory when written
- * @flags: 0 or BC_ENTRY_PINNED
+ * @flags: of BC_ENTRY_PINNED, BC_ENTRY_MAIN
  *
- * Return: 0, -EEXIST if the chunk is there already, -ENOSPC if no entry is free (evict first),
- * -EINVAL for nonsense. On error the place stays the caller's.
+ * Return: 0, -EEXIST if the chunk is there already, -ENOSPC if its group has no free entry (evict
+ * first), -EINVAL for nonsense. On error the place stays the caller's.
  */
 int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags);
@@ -150,14 +190,52 @@ int bc_index_remove_pinned(struct bc_index *index, u32 id, struct bc_place *plac
  */
 bool bc_index_unpin_last(struct bc_index *index, u32 id, struct bc_place *place);
 
+/* Group of a chunk, by the hash of its name. */
+static inline u32 bc_index_group(const struct bc_index *index, u64 hash)
+{
+	return index->group_bits ? hash >> (64 - index->group_bits) : 0;
+}
+
+static inline u32 bc_index_group_start(const struct bc_index *index, u32 group)
+{
+	return group * index->group_entries;
+}
+
+/* Has the group a free entry? Maybe not any more on return. */
+static inline bool bc_index_group_full(const struct bc_index *index, u32 group)
+{
+	return READ_ONCE(index->group[group].free_head) == BC_INDEX_NONE;
+}
+
+enum bc_visit {
+	BC_VISIT_NONE,		/* free, held by a reader, or pinned by the user */
+	BC_VISIT_SPARED,	/* it was used: that is remembered one time less from now on */
+	BC_VISIT_EVICTED,
+};
+
+/* Whose blocks an evicted entry leaves behind. */
+struct bc_victim {
+	struct bc_place place;	/* owned by the caller from now on */
+	u64 hash;
+	bool known;		/* live until now: else it was dead, and nobody's */
+	bool main;
+};
+
 /**
- * bc_index_evict - take out an entry that nobody needs, for evict.c
+ * bc_index_visit - the hand of the evictor passes an entry
  * @id: any below @index->entries
- * @place: out, if true: its blocks, owned by the caller from now on
+ * @force: evict it even if it was used
+ * @victim: out, if evicted
  *
- * Return: true if it was dead with no pin left, or live, not pinned by anybody and not referenced.
+ * An entry on probation that was used becomes a main one; a main one that was used loses one use.
  */
-bool bc_index_evict(struct bc_index *index, u32 id, struct bc_place *place);
+enum bc_visit bc_index_visit(struct bc_index *index, u32 id, bool force, struct bc_victim *victim);
+
+/*
+ * Let a chunk be among the first to go, until it is used again. Return: blocks affected. What the
+ * user pinned is not affected.
+ */
+u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk);
 
 /* Set or clear BC_ENTRY_PINNED. Return: blocks affected (0 if not there or unchanged). */
 u32 bc_index_pin_chunk(struct bc_index *index, const struct bc_key *key, u32 chunk, bool pin);

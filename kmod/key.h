@@ -47,6 +47,41 @@ static inline bool bc_key_equal(const struct bc_key *a, const struct bc_key *b)
 	return !memcmp(a->bytes, b->bytes, BC_KEY_SIZE);
 }
 
+/*
+ * The name of one chunk: its object's key, to whose second half a multiple of the
+ * chunk's number is added. Chunks of one object never share a name; those of two
+ * share one no more often than once in 2^95 pairs of objects, since the first
+ * halves are equal once in 2^64 and the sums are of at most 2^33 kinds.
+ */
+struct bc_name {
+	u64 half[2];
+};
+
+static inline void bc_name_chunk(const struct bc_key *key, u32 chunk, struct bc_name *name)
+{
+	BUILD_BUG_ON(sizeof(*name) != BC_KEY_SIZE);
+	memcpy(name, key->bytes, BC_KEY_SIZE);
+	name->half[1] += chunk * 0x9e3779b97f4a7c15ULL;
+}
+
+/* Each bit depends on each bit of the name: lines, groups and fingerprints take their own. */
+static inline u64 bc_name_hash(const struct bc_name *name)
+{
+	u64 h = name->half[0] ^ name->half[1];
+
+	h = (h ^ h >> 33) * 0xff51afd7ed558ccdULL;
+	h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return h ^ h >> 33;
+}
+
+static inline u64 bc_chunk_hash(const struct bc_key *key, u32 chunk)
+{
+	struct bc_name name;
+
+	bc_name_chunk(key, chunk, &name);
+	return bc_name_hash(&name);
+}
+
 static inline u32 bc_key_hash(const struct bc_key *key, u32 chunk)
 {
 	u32 h;

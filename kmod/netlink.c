@@ -546,19 +546,12 @@ static int prefetch_file(struct sk_buff *skb, struct genl_info *info)
 	return ret;
 }
 
-static int evict_file(struct sk_buff *skb, struct genl_info *info)
+/* Evict or demote the file that BC_A_FD names. */
+static int free_file(struct genl_info *info, u8 cmd, u64 (*fn)(struct bc_object *object))
 {
 	struct bc_object *object;
 	int ret;
 
-	if (!allowed(skb))
-		return -EPERM;
-	if (info->attrs[BC_A_DEVICE]) {
-		ret = bc_tier_drop_all(nla_data(info->attrs[BC_A_DEVICE]));
-		if (ret)
-			NL_SET_ERR_MSG(info->extack, "no such tier: see cachectl device list");
-		return ret;
-	}
 	ret = object_of_fd(info, &object);
 	if (ret)
 		return ret;
@@ -566,11 +559,32 @@ static int evict_file(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "pinned: remove the pin first (cachectl pin remove)");
 		ret = -EBUSY;
 	} else {
-		bc_evict(object);
-		ret = reply_residency(info, object, BC_CMD_EVICT);
+		fn(object);
+		ret = reply_residency(info, object, cmd);
 	}
 	bc_object_put(object);
 	return ret;
+}
+
+static int evict_file(struct sk_buff *skb, struct genl_info *info)
+{
+	int ret;
+
+	if (!allowed(skb))
+		return -EPERM;
+	if (!info->attrs[BC_A_DEVICE])
+		return free_file(info, BC_CMD_EVICT, bc_evict);
+	ret = bc_tier_drop_all(nla_data(info->attrs[BC_A_DEVICE]));
+	if (ret)
+		NL_SET_ERR_MSG(info->extack, "no such tier: see cachectl device list");
+	return ret;
+}
+
+static int demote_file(struct sk_buff *skb, struct genl_info *info)
+{
+	if (!allowed(skb))
+		return -EPERM;
+	return free_file(info, BC_CMD_DEMOTE, bc_demote);
 }
 
 static int mount_relower(struct sk_buff *skb, struct genl_info *info)
@@ -712,6 +726,7 @@ static const struct genl_small_ops bc_ops[] = {
 	BC_DO(BC_CMD_RESIDENCY, residency),
 	BC_DO(BC_CMD_PREFETCH, prefetch_file),
 	BC_DO(BC_CMD_EVICT, evict_file),
+	BC_DO(BC_CMD_DEMOTE, demote_file),
 	BC_DO(BC_CMD_PIN_ADD, pin_add),
 	BC_DO(BC_CMD_PIN_REMOVE, pin_remove),
 	BC_DUMP(BC_CMD_PIN_GET, pin_get),

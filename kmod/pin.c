@@ -48,7 +48,7 @@ static struct bc_pin *find(const struct bc_key *key)
 	return NULL;
 }
 
-static bool is_pinned(const struct bc_key *key)
+bool bc_pins_have(const struct bc_key *key)
 {
 	bool pinned;
 
@@ -79,12 +79,12 @@ static bool has_room(struct bc_tier *tier, u32 blocks)
 int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
 		   const struct bc_place *place, u32 bytes)
 {
-	u8 flags = 0;
+	u8 flags = bc_evict_role(&tier->evict, key, chunk);
 	int ret;
 
 	spin_lock(&pins_lock);
 	if (find(key) && has_room(tier, place->count))
-		flags = BC_ENTRY_PINNED;
+		flags |= BC_ENTRY_PINNED;
 	ret = bc_index_insert(&tier->index, key, chunk, place, bytes, 0, flags);
 	spin_unlock(&pins_lock);
 	return ret;
@@ -126,7 +126,7 @@ static int add(struct bc_tier *tier, const struct bc_object *object)
 	struct bc_pin *pin;
 
 	lockdep_assert_held(&pins_mutex);
-	if (is_pinned(&object->key))
+	if (bc_pins_have(&object->key))
 		return 0;
 	if (pins_count >= READ_ONCE(max_pins))
 		return -EDQUOT;
@@ -212,7 +212,7 @@ int bc_pin(struct bc_object *object, bool on)
 
 bool bc_pinned(const struct bc_object *object)
 {
-	return bc_object_bound(object) == BC_BOUND_STORE && is_pinned(&object->key);
+	return bc_object_bound(object) == BC_BOUND_STORE && bc_pins_have(&object->key);
 }
 
 void bc_pins_apply(void)

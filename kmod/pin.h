@@ -39,7 +39,7 @@ struct bc_pin {
 };
 
 /**
- * bc_pins_insert - bc_index_insert(), with the flag that a chunk of this version has
+ * bc_pins_insert - bc_index_insert(), with the flags that this chunk of this version has
  * @tier: whose index
  * @key: version
  * @chunk: number of the chunk
@@ -50,6 +50,9 @@ struct bc_pin {
  */
 int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
 		   const struct bc_place *place, u32 bytes);
+
+/* Is this version pinned? Process context. */
+bool bc_pins_have(const struct bc_key *key);
 
 /* A tier was attached: pin what is on it. May sleep. */
 void bc_pins_apply(void);

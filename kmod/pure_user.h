@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <linux/types.h>
@@ -25,11 +26,13 @@ typedef __u8 u8;
 typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
+typedef __s16 s16;
 typedef __s32 s32;
 typedef __s64 s64;
 
 #define U8_MAX		((u8)~0U)
 #define U16_MAX		((u16)~0U)
+#define S16_MAX		((s16)(U16_MAX >> 1))
 #define U32_MAX		((u32)~0U)
 #define U64_MAX		((u64)~0ULL)
 #define S64_MAX		((s64)(U64_MAX >> 1))
@@ -97,6 +100,11 @@ static inline void atomic_inc(atomic_t *v)
 	__atomic_add_fetch(&v->counter, 1, __ATOMIC_RELAXED);
 }
 
+static inline void atomic_add(int i, atomic_t *v)
+{
+	__atomic_add_fetch(&v->counter, i, __ATOMIC_RELAXED);
+}
+
 static inline int atomic_add_return(int i, atomic_t *v)
 {
 	return __atomic_add_fetch(&v->counter, i, __ATOMIC_SEQ_CST);
@@ -134,6 +142,8 @@ static inline void spin_unlock(spinlock_t *lock)
 #define spin_lock_irqsave(lock, flags)		do { (flags) = 0; spin_lock(lock); } while (0)
 #define spin_unlock_irqrestore(lock, flags)	do { (void)(flags); spin_unlock(lock); } while (0)
 
+#define prefetch(p)	__builtin_prefetch(p)
+
 #define cond_resched()	do { } while (0)
 
 static inline u64 ktime_get_boottime_ns(void)
@@ -161,9 +171,20 @@ static inline void *kvmalloc_array(size_t n, size_t size, unsigned int gfp)
 	return bytes > (size_t)PTRDIFF_MAX ? NULL : malloc(bytes);
 }
 
+#define BC_HUGE_PAGE	(2UL << 20)
+
+/* As in the kernel, what is large lies on huge pages where there are any, and begins a line. */
 static inline void *vcalloc(size_t n, size_t size)
 {
-	return array_size(n, size) > (size_t)PTRDIFF_MAX ? NULL : calloc(n, size);
+	size_t bytes = array_size(n, size);
+	void *p;
+
+	if (bytes < BC_HUGE_PAGE)
+		return calloc(n, size);
+	if (bytes > (size_t)PTRDIFF_MAX || posix_memalign(&p, BC_HUGE_PAGE, bytes))
+		return NULL;
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return memset(p, 0, bytes);
 }
 
 static inline void *kvcalloc(size_t n, size_t size, unsigned int gfp)
@@ -180,6 +201,11 @@ static inline void kvfree(const void *p)
 static inline int fls64(u64 x)
 {
 	return x ? 64 - __builtin_clzll(x) : 0;
+}
+
+static inline unsigned long __ffs64(u64 x)
+{
+	return __builtin_ctzll(x);
 }
 
 static inline int ilog2(u64 x)

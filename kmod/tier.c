@@ -10,9 +10,9 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include "evict.h"
 #include "netlink.h"
 #include "pin.h"
+#include "room.h"
 #include "stats.h"
 #include "tier.h"
 
@@ -102,15 +102,21 @@ u64 bc_tier_drop(const struct bc_key *key, u32 chunk)
 	return bytes;
 }
 
-/* Entries looked at per hold of the tier's lock. */
-#define EVICT_BUDGET	4096
+u64 bc_tier_demote(const struct bc_key *key, u32 chunk)
+{
+	struct bc_tier *tier = bc_tier_get();
+	u64 blocks;
+
+	if (!tier)
+		return 0;
+	blocks = bc_index_demote(&tier->index, key, chunk);
+	bc_tier_put(tier);
+	return blocks << BC_BLOCK_SHIFT;
+}
 
 int bc_tier_drop_all(const char *path)
 {
 	struct bc_tier *tier = bc_tier_get();
-	struct bc_place place;
-	u64 rounds;
-	int ret;
 
 	if (!tier)
 		return -ENOENT;
@@ -118,18 +124,7 @@ int bc_tier_drop_all(const char *path)
 		bc_tier_put(tier);
 		return -ENOENT;
 	}
-	/* Each entry takes two visits, and others may come while we go round. */
-	rounds = 4ULL * (tier->index.entries / EVICT_BUDGET + 1) + 2ULL * tier->index.entries;
-	do {
-		spin_lock(&tier->lock);
-		ret = bc_evict_one(&tier->index, EVICT_BUDGET, &place);
-		if (!ret) {
-			bc_clean_erase(tier, &place);
-			bc_frames_release(&tier->frames, &place);
-		}
-		spin_unlock(&tier->lock);
-		cond_resched();
-	} while (ret != -ENOSPC && --rounds && !fatal_signal_pending(current));
+	bc_room_clear(tier);
 	bc_tier_put(tier);
 	return 0;
 }
@@ -240,11 +235,16 @@ static int open_device(struct bc_tier *tier, const char *path, struct netlink_ex
 static int init_memory(struct bc_tier *tier, struct netlink_ext_ack *extack)
 {
 	const struct bc_layout *layout = &tier->super.layout;
+	u64 entries = layout->frame_count * layout->index_ratio;
 	int ret;
 
 	ret = bc_frames_init(&tier->frames, layout->frame_count);
 	if (!ret)
-		ret = bc_index_init(&tier->index, layout->frame_count * layout->index_ratio);
+		ret = bc_index_init(&tier->index, entries,
+				    bc_evict_groups(entries));
+	if (!ret)
+		ret = bc_evict_init(&tier->evict, &tier->index, layout->frame_count,
+				    &bc_room_tuning);
 	if (ret)
 		NL_SET_ERR_MSG(extack, "not enough memory for the index: use a smaller tier or a smaller --index-ratio");
 	return ret;
@@ -254,6 +254,7 @@ static int init_memory(struct bc_tier *tier, struct netlink_ext_ack *extack)
 static void free_memory(struct bc_tier *tier)
 {
 	bc_clean_free(tier);
+	bc_evict_free(&tier->evict);
 	bc_index_free(&tier->index);
 	bc_frames_free(&tier->frames);
 }
@@ -410,6 +411,7 @@ static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
 	info->chunks = READ_ONCE(tier->index.used);
 	info->chunks_max = tier->index.entries;
 	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +
+		       bc_evict_memory(&tier->evict) +
 		       (layout->clean_units << BC_UNIT_SHIFT) + layout->clean_units / 8;
 	info->was_clean = tier->was_clean;
 }

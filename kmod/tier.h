@@ -4,7 +4,7 @@
  * version; the pointer is under RCU and each use holds a percpu reference, so
  * that detach waits for reads and writes in flight and for nothing else.
  *
- * tier->lock covers free space, the clock hand, the image of the clean table
+ * tier->lock covers free space, eviction, the image of the clean table
  * and which of its units are to be written. Process context only. Inside it
  * come the index's stripe locks.
  */
@@ -19,6 +19,7 @@
 
 #include "blobcache_netlink.h"
 #include "engine.h"
+#include "evict.h"
 #include "frame.h"
 #include "index.h"
 #include "record.h"
@@ -40,6 +41,7 @@ struct bc_tier {
 	struct bc_index index;
 	spinlock_t lock;		/* see above */
 	struct bc_frames frames;
+	struct bc_evict evict;
 	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
 	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
 	u64 units_dirty;			/* their number */
@@ -103,18 +105,23 @@ u64 bc_tier_resident(const struct bc_key *key, u64 size);
 bool bc_tier_read(struct bc_io *io);
 
 /**
- * bc_tier_store - keep a whole chunk, if there is a tier and room can be made
+ * bc_tier_store - keep a whole chunk that was fetched, if it is worth it and room can be made
  * @key: version
  * @chunk: number of the chunk
  * @pages: its bytes; the last page is zero behind them
  * @bytes: 1..BC_CHUNK_SIZE
+ * @wanted: somebody asked for it to be there: it is worth it
  *
- * Process context, waits for the device.
+ * Process context, waits for the device. Return: whether it is there now.
  */
-void bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes);
+bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
+		   bool wanted);
 
 /* Drop a chunk. Return: bytes freed, 0 if not there or being read or pinned. */
 u64 bc_tier_drop(const struct bc_key *key, u32 chunk);
+
+/* Let a chunk be among the first to be evicted. Return: its bytes, 0 if not there or pinned. */
+u64 bc_tier_demote(const struct bc_key *key, u32 chunk);
 
 /* Drop everything that can be dropped. Return: 0, or -ENOENT if that tier is not attached. */
 int bc_tier_drop_all(const char *path);

@@ -12,9 +12,9 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-#include "evict.h"
 #include "fill.h"
 #include "pin.h"
+#include "room.h"
 #include "segment.h"
 #include "stats.h"
 #include "tier.h"
@@ -242,6 +242,15 @@ static bool covers_blocks(const struct bc_io *io)
 	       (!(end & (BC_BLOCK_SIZE - 1)) || end >= io->bytes);
 }
 
+/* Readers keep the index's clock: it needs to move only while somebody reads. */
+static void move_tick(struct bc_index *index)
+{
+	u8 tick = bc_room_tick();
+
+	if (READ_ONCE(index->tick) != tick)
+		WRITE_ONCE(index->tick, tick);
+}
+
 bool bc_tier_read(struct bc_io *io)
 {
 	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
@@ -250,6 +259,7 @@ bool bc_tier_read(struct bc_io *io)
 
 	if (!tier)
 		return false;
+	move_tick(&tier->index);
 	if (READ_ONCE(tier->failed) ||
 	    !bc_index_lookup(&tier->index, &io->object->key, chunk, &hit)) {
 		bc_tier_put(tier);
@@ -309,97 +319,39 @@ static int write_chunk(struct bc_tier *tier, const struct bc_place *place, struc
 	return ret;
 }
 
-static bool index_full(struct bc_tier *tier)
+static void checksums(struct page **pages, u32 bytes, u32 crc[BC_CHUNK_BLOCKS])
 {
-	return READ_ONCE(tier->index.used) >= tier->index.entries;
-}
-
-static void free_victim(struct bc_tier *tier, const struct bc_place *victim)
-{
-	bc_stat_inc(BC_STAT_EVICTED_CHUNKS);
-	bc_stat_add(BC_STAT_EVICTED_BYTES, (u64)victim->count << BC_BLOCK_SHIFT);
-	trace_bc_evict(victim->frame, victim->slot, victim->count);
-	bc_clean_erase(tier, victim);
-	bc_frames_release(&tier->frames, victim);
-}
-
-/*
- * Evict what else is in the frame of a victim: a tier full of short chunks gives
- * room for a whole one by emptying one frame, not by thinning out all of them.
- */
-static void evict_frame(struct bc_tier *tier, u32 frame)
-{
-	struct bc_place place;
-	struct bc_desc desc;
-	u32 slot;
-
-	lockdep_assert_held(&tier->lock);
-	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
-		if (bc_desc_decode(bc_clean_descs(tier, frame, slot), &desc) ||
-		    desc.kind != BC_KIND_CLEAN || desc.block % BC_CHUNK_BLOCKS)
-			continue;
-		if (!bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
-				     &place))
-			free_victim(tier, &place);
-	}
-}
-
-/* Entries looked at, and victims taken, per hold of the tier's lock; holds per chunk. */
-#define EVICT_BUDGET	4096
-#define EVICT_VICTIMS	16
-#define EVICT_HOLDS	256
-
-/* One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned. */
-static int try_room(struct bc_tier *tier, u32 blocks, struct bc_place *place)
-{
-	struct bc_place victim;
-	int ret = -EAGAIN, i;
-
-	spin_lock(&tier->lock);
-	for (i = 0; i < EVICT_VICTIMS && ret == -EAGAIN; i++) {
-		if (!index_full(tier) && !bc_frames_alloc(&tier->frames, blocks, place)) {
-			ret = 0;
-			break;
-		}
-		ret = bc_evict_one(&tier->index, EVICT_BUDGET, &victim);
-		if (ret)
-			break;
-		free_victim(tier, &victim);
-		if (blocks > victim.count)
-			evict_frame(tier, victim.frame);
-		ret = -EAGAIN;
-	}
-	spin_unlock(&tier->lock);
-	return ret;
-}
-
-/* Blocks of one chunk, evicting others for it. */
-static int make_room(struct bc_tier *tier, u32 blocks, struct bc_place *place)
-{
-	int ret = -EAGAIN, i;
-
-	for (i = 0; i < EVICT_HOLDS && ret == -EAGAIN; i++) {
-		ret = try_room(tier, blocks, place);
-		cond_resched();
-	}
-	return ret;
-}
-
-static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct page **pages,
-		 u32 bytes)
-{
-	u32 crc[BC_CHUNK_BLOCKS], blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE), i;
-	struct bc_place place;
-	int ret;
+	u32 blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE), i;
 
 	for (i = 0; i < blocks; i++)
 		crc[i] = bc_pages_crc(pages, i * BC_BLOCK_SIZE,
 				      min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE));
-	ret = make_room(tier, blocks, &place);
-	if (ret) {
+}
+
+static int find_place(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes,
+		      bool wanted, struct bc_place *place)
+{
+	int ret = bc_room_make(tier, key, chunk, DIV_ROUND_UP(bytes, BC_BLOCK_SIZE),
+			       wanted || bc_pins_have(key), place);
+
+	if (ret == -ECANCELED)
+		bc_stat_inc(BC_STAT_NOT_ADMITTED);
+	else if (ret)
 		bc_stat_inc(BC_STAT_NO_SPACE);
+	return ret;
+}
+
+static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct page **pages,
+		 u32 bytes, bool wanted)
+{
+	u32 crc[BC_CHUNK_BLOCKS];
+	struct bc_place place;
+	int ret;
+
+	ret = find_place(tier, key, chunk, bytes, wanted, &place);
+	if (ret)
 		return ret;
-	}
+	checksums(pages, bytes, crc);
 	ret = write_chunk(tier, &place, pages, bytes);
 	bc_tier_io_result(tier, ret);
 	if (ret) {
@@ -421,17 +373,21 @@ static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, stru
 	return 0;
 }
 
-void bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes)
+bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
+		   bool wanted)
 {
 	struct bc_tier *tier = bc_tier_get();
+	bool stored = false;
 
 	if (!tier)
-		return;
-	if (!READ_ONCE(tier->failed) && !store(tier, key, chunk, pages, bytes)) {
+		return false;
+	if (!READ_ONCE(tier->failed) && !store(tier, key, chunk, pages, bytes, wanted)) {
 		bc_stat_inc(BC_STAT_TIER_WRITES);
 		bc_stat_add(BC_STAT_TIER_WRITE_BYTES, bytes);
+		stored = true;
 	}
 	bc_tier_put(tier);
+	return stored;
 }
 
 static struct page *buffer_page(void *buffer)

@@ -41,6 +41,7 @@ enum bc_cmd {
 	BC_CMD_EVENT_FETCH,	/* event: BC_A_REQUEST nest */
 	BC_CMD_EVENT_RESOLVE,	/* event: BC_A_REQUEST nest */
 	BC_CMD_EVENT_TIER,	/* event: BC_A_TIER nest: attached, failed, detached */
+	BC_CMD_DEMOTE,		/* do: BC_A_FD -> BC_A_RESIDENCY nest */
 	__BC_CMD_MAX
 };
 #define BC_CMD_MAX (__BC_CMD_MAX - 1)
@@ -176,6 +177,7 @@ enum bc_stat {
 	BC_STAT_STALE_READS,		/* reads failed with ESTALE */
 	BC_STAT_READ_ERRORS,		/* engine reads that failed otherwise */
 	BC_STAT_UNIT_ERRORS,		/* table units dropped at attach: bad checksum */
+	BC_STAT_NOT_ADMITTED,		/* fills not kept: others were worth more */
 	__BC_STAT_MAX
 };
 #define BC_STAT_MAX (__BC_STAT_MAX - 1)

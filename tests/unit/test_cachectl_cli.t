@@ -80,6 +80,8 @@ check 'bad UUID' 2 'not a UUID' device format --set-id xyz /dev/a
 check 'long label' 2 'longer than 64' device format --label "$(printf '%065d' 0)" /dev/a
 check 'bad interval' 2 'not a time' stats --watch often
 check 'paths or device' 2 'either paths or --device' evict
+check 'demote a device' 2 'for paths' evict --demote --device /dev/a
+check 'completion of demote' 0 '^--demote$' __complete evict --
 check 'no paths' 2 'at least one path' pin add
 check 'unknown source' 2 'is no source' mount attach --source ftp://x /proc
 check 'no store known' 1 'give --source' mount attach /proc

@@ -38,24 +38,27 @@ static u32 model_run(u16 used)
 	return best;
 }
 
-/* Every frame is on the list of its longest run, once; links and counts agree. */
+static bool bit(const struct bc_frames *frames, u32 run, u32 level, u32 at)
+{
+	return frames->set[run][frames->level[level] + at / 64] >> at % 64 & 1;
+}
+
+/* Every frame is in the set of its longest run only; a set's levels agree; so do the counts. */
 static void check(const struct bc_frames *frames, const u16 *model)
 {
-	u32 frame, run, listed = 0, prev;
+	u32 frame, run, level, at;
 	u64 free = 0;
 
-	for (run = 0; run <= BC_FRAME_BLOCKS; run++) {
-		prev = BC_FRAME_NONE;
-		frame = frames->head[run];
-		for (; frame != BC_FRAME_NONE; frame = frames->next[frame]) {
-			assert_in_range(frame, 0, frames->count - 1);
-			assert_int_equal(model_run(model[frame]), run);
-			assert_int_equal(frames->prev[frame], prev);
-			assert_true(++listed <= frames->count);
-			prev = frame;
-		}
+	for (run = 1; run <= BC_FRAME_BLOCKS; run++) {
+		for (frame = 0; frame < frames->count; frame++)
+			assert_int_equal(bit(frames, run, 0, frame),
+					 model_run(model[frame]) == run);
+		for (level = 1; level < frames->levels; level++)
+			for (at = frames->level[level - 1]; at < frames->level[level]; at++)
+				assert_int_equal(bit(frames, run, level,
+						     at - frames->level[level - 1]),
+						 !!frames->set[run][at]);
 	}
-	assert_int_equal(listed, frames->count);
 	for (frame = 0; frame < frames->count; frame++) {
 		assert_int_equal(frames->used[frame], model[frame]);
 		free += BC_FRAME_BLOCKS - hweight16(model[frame]);
@@ -81,9 +84,32 @@ static void init(void **state)
 	assert_int_equal(bc_frames_memory(&frames), 0);
 	bc_frames_free(&frames);
 	assert_int_equal(bc_frames_init(&frames, FRAMES), 0);
-	assert_int_equal(bc_frames_memory(&frames), 10 * FRAMES);
 	check(&frames, model);
 	bc_frames_free(&frames);
+}
+
+/* Guards: what a frame costs, and every frame is reached, whatever the number of levels. */
+static void sizes(void **state)
+{
+	static const u32 counts[] = { 1, 2, 63, 64, 65, 4095, 4096, 4097, 262144, 262145, 1000000 };
+	const struct bc_place last_block = place_of(0, 15, 1);
+	struct bc_frames frames;
+	struct bc_place place;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		assert_int_equal(bc_frames_init(&frames, counts[i]), 0);
+		assert_true(bc_frames_memory(&frames) <=
+			    BC_FRAMES_FRAME_BYTES * (size_t)counts[i] + 8 * BC_FRAME_BLOCKS *
+			    BC_FRAME_LEVELS);
+		place = last_block;
+		place.frame = counts[i] - 1;
+		assert_int_equal(bc_frames_take(&frames, &place), 0);
+		assert_int_equal(bc_frames_alloc(&frames, 15, &place), 0);
+		assert_int_equal(place.frame, counts[i] - 1);
+		bc_frames_free(&frames);
+	}
 }
 
 /* Guards: an empty tier fills in ascending order, to the last block, then says -ENOSPC. */
@@ -253,6 +279,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init),
+		cmocka_unit_test(sizes),
 		cmocka_unit_test(fills_up),
 		cmocka_unit_test(tightest_fit),
 		cmocka_unit_test(misuse_is_refused),

@@ -37,6 +37,21 @@ static struct bc_key key_of(u32 n)
 	return key;
 }
 
+static const struct bc_evict_tuning tuning = BC_EVICT_TUNING_DEFAULT;
+
+/* A victim of an index of one group, by an evictor that has seen nothing before. */
+static int evict_any(struct bc_index *index, struct bc_place *place)
+{
+	const struct bc_key key = {};
+	struct bc_evict evict;
+	int ret;
+
+	assert_int_equal(bc_evict_init(&evict, index, 1, &tuning), 0);
+	ret = bc_evict_one(&evict, &key, 0, U32_MAX, place);
+	bc_evict_free(&evict);
+	return ret;
+}
+
 static struct bc_place place_of(u32 frame, u8 slot, u8 count)
 {
 	return (struct bc_place){ .frame = frame, .slot = slot, .count = count };
@@ -60,18 +75,101 @@ static void init(void **state)
 	size_t i, memory;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 0), -EINVAL);
-	assert_int_equal(bc_index_init(&index, BC_INDEX_NONE), -EINVAL);
-	assert_int_equal(bc_index_init(&index, 1ULL << 40), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 0, 1), -EINVAL);
+	assert_int_equal(bc_index_init(&index, BC_INDEX_NONE, 1 << 24), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 1ULL << 40, 1 << 24), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 100, 3), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 3, 4), -EINVAL);
+	assert_int_equal(bc_index_init(&index, BC_INDEX_GROUP_MAX + 1, 1), -EINVAL);
+	assert_int_equal(bc_index_init(&index, 2 * BC_INDEX_GROUP_MAX + 2, 2), -EINVAL);
 	assert_int_equal(bc_index_memory(&index), 0);
 	bc_index_free(&index);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		assert_int_equal(bc_index_init(&index, sizes[i]), 0);
-		assert_int_equal(index.entries, sizes[i]);
+		u32 groups = bc_evict_groups(sizes[i]);
+
+		assert_int_equal(bc_index_init(&index, sizes[i], groups), 0);
+		assert_in_range(index.entries, sizes[i] - groups + 1, sizes[i]);
 		memory = bc_index_memory(&index) - BC_INDEX_STRIPES * sizeof(spinlock_t);
-		assert_true(memory <= 48 * sizes[i]);
+		assert_true(memory <= BC_INDEX_ENTRY_BYTES * index.entries + groups *
+			    (sizeof(struct bc_index_line) + sizeof(struct bc_index_group)));
 		bc_index_free(&index);
 	}
+}
+
+/* Guards: what a chunk costs in memory, all included but the clean table's image. */
+static void memory_of_a_chunk(void **state)
+{
+	static const u64 entries[] = { 65536, 100000, 1000000, 3655535 };
+	struct bc_frames frames;
+	struct bc_index index;
+	struct bc_evict evict;
+	size_t i, memory;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(entries); i++) {
+		assert_int_equal(bc_index_init(&index, entries[i], bc_evict_groups(entries[i])), 0);
+		assert_int_equal(bc_evict_init(&evict, &index, entries[i], &tuning), 0);
+		assert_int_equal(bc_frames_init(&frames, entries[i]), 0);
+		memory = bc_index_memory(&index) + bc_evict_memory(&evict) +
+			 bc_frames_memory(&frames);
+		assert_true(memory <= 42 * (u64)index.entries);
+		bc_frames_free(&frames);
+		bc_evict_free(&evict);
+		bc_index_free(&index);
+	}
+}
+
+/* The next chunk of a key that belongs to a group, and in it to a line. */
+static u32 chunk_at(const struct bc_index *index, const struct bc_key *key, u32 chunk, u32 group,
+		    u32 line)
+{
+	u64 hash;
+
+	for (;; chunk++) {
+		hash = bc_chunk_hash(key, chunk);
+		if (bc_index_group(index, hash) == group &&
+		    (u64)(u32)hash * index->group_lines >> 32 == line)
+			return chunk;
+	}
+}
+
+#define CROWD	60	/* four lines full */
+
+/* Guards: more chunks than a line holds are all found, in whatever order they come and go. */
+static void crowded_line(void **state)
+{
+	const struct bc_place place = place_of(1, 0, 1);
+	const struct bc_key key = key_of(0);
+	u32 chunk[CROWD], i, turn, last;
+	struct bc_index index;
+	struct bc_place back;
+
+	(void)state;
+	seed = 0x5eed0004;
+	assert_int_equal(bc_index_init(&index, 1024, 4), 0);
+	last = index.group_lines - 1;
+	for (i = 0; i < CROWD; i++) {
+		chunk[i] = chunk_at(&index, &key, i ? chunk[i - 1] + 1 : 0, 2, last);
+		assert_int_equal(bc_index_insert(&index, &key, chunk[i], &place, 1, 0, 0), 0);
+	}
+	for (turn = 0; turn < 5000; turn++) {
+		bool present;
+
+		i = roll(CROWD);
+		present = bc_index_contains(&index, &key, chunk[i], NULL);
+		assert_int_equal(bc_index_remove(&index, &key, chunk[i], &back),
+				 present ? 0 : -ENOENT);
+		if (!present)
+			assert_int_equal(bc_index_insert(&index, &key, chunk[i], &place, 1, 0, 0), 0);
+		assert_int_equal(bc_index_contains(&index, &key, chunk[i], NULL), !present);
+	}
+	for (i = 0; i < CROWD; i++)
+		bc_index_remove(&index, &key, chunk[i], &back);
+	assert_int_equal(index.used, 0);
+	/* Nothing is left in the lines, nor in their counts. */
+	for (i = 0; i < 4 * index.group_lines; i++)
+		assert_memory_equal(&index.line[i], &(struct bc_index_line){}, 32);
+	bc_index_free(&index);
 }
 
 /* Guards: a hit tells exactly what was inserted; a name is there once. */
@@ -84,7 +182,7 @@ static void insert_and_find(void **state)
 	u32 bytes;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 4), 0);
+	assert_int_equal(bc_index_init(&index, 4, 1), 0);
 	assert_false(bc_index_lookup(&index, &a, 5, &hit));
 	assert_int_equal(bc_index_insert(&index, &a, 5, &place, 3 * BC_BLOCK_SIZE + 1, 0x5, 0), 0);
 	assert_int_equal(bc_index_insert(&index, &a, 5, &other, 1, 0, 0), -EEXIST);
@@ -118,7 +216,7 @@ static void lengths(void **state)
 	size_t i;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 4), 0);
+	assert_int_equal(bc_index_init(&index, 4, 1), 0);
 	for (count = 1; count <= BC_FRAME_BLOCKS; count++) {
 		const u32 good[] = { (count - 1) * BC_BLOCK_SIZE + 1, count * BC_BLOCK_SIZE - 1,
 				     count * BC_BLOCK_SIZE };
@@ -155,7 +253,7 @@ static void full(void **state)
 	u32 i;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 3), 0);
+	assert_int_equal(bc_index_init(&index, 3, 1), 0);
 	for (i = 0; i < 3; i++)
 		assert_int_equal(bc_index_insert(&index, &key, i, &place, 1, 0, 0), 0);
 	assert_int_equal(bc_index_insert(&index, &key, 3, &place, 1, 0, 0), -ENOSPC);
@@ -176,13 +274,13 @@ static void readers_keep_their_blocks(void **state)
 	struct bc_hit one, two;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 4), 0);
+	assert_int_equal(bc_index_init(&index, 4, 1), 0);
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, BC_CHUNK_SIZE, 0, 0), 0);
 	assert_true(bc_index_lookup(&index, &key, 1, &one));
 	assert_true(bc_index_lookup(&index, &key, 1, &two));
 	assert_int_equal(one.id, two.id);
 	assert_int_equal(bc_index_remove(&index, &key, 1, &back), -EBUSY);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &back), -ENOSPC);
+	assert_int_equal(evict_any(&index, &back), -ENOSPC);
 	bc_index_unpin(&index, one.id);
 	assert_int_equal(bc_index_remove(&index, &key, 1, &back), -EBUSY);
 	assert_false(bc_index_unpin_last(&index, two.id, &back));
@@ -202,7 +300,7 @@ static void bad_block_of_one_reader(void **state)
 	struct bc_hit hit;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 4), 0);
+	assert_int_equal(bc_index_init(&index, 4, 1), 0);
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, BC_BLOCK_SIZE + 9, 0,
 					 BC_ENTRY_PINNED), 0);
 	assert_true(bc_index_lookup(&index, &key, 1, &hit));
@@ -220,7 +318,7 @@ static void three_readers(struct bc_index *index, const struct bc_place *place, 
 	struct bc_hit hit;
 	u32 i;
 
-	assert_int_equal(bc_index_init(index, 4), 0);
+	assert_int_equal(bc_index_init(index, 4, 1), 0);
 	assert_int_equal(bc_index_insert(index, &key, 1, place, BC_BLOCK_SIZE + 9, 0, 0), 0);
 	for (i = 0; i < 3; i++)
 		assert_true(bc_index_lookup(index, &key, 1, &hit));
@@ -229,7 +327,7 @@ static void three_readers(struct bc_index *index, const struct bc_place *place, 
 	assert_false(bc_index_lookup(index, &key, 1, &hit));
 	assert_int_equal(bc_index_remove(index, &key, 1, &back), -ENOENT);
 	assert_int_equal(bc_index_pin_chunk(index, &key, 1, true), 0);
-	assert_int_equal(bc_evict_one(index, U32_MAX, &back), -ENOSPC);
+	assert_int_equal(evict_any(index, &back), -ENOSPC);
 }
 
 /* Guards: as above with other readers, the last of whom can give the blocks back itself. */
@@ -263,11 +361,11 @@ static void bad_block_evictor_frees(void **state)
 	(void)state;
 	three_readers(&index, &place, &id);
 	bc_index_unpin(&index, id);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &back), -ENOSPC);
+	assert_int_equal(evict_any(&index, &back), -ENOSPC);
 	bc_index_unpin(&index, id);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &back), 0);
+	assert_int_equal(evict_any(&index, &back), 0);
 	assert_place(&back, &place);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &back), -ENOSPC);
+	assert_int_equal(evict_any(&index, &back), -ENOSPC);
 	assert_int_equal(index.used, 0);
 	bc_index_free(&index);
 }
@@ -298,7 +396,7 @@ static void verified_bits(void **state)
 	struct bc_hit hit;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 1), 0);
+	assert_int_equal(bc_index_init(&index, 1, 1), 0);
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, BC_CHUNK_SIZE, 0, 0), 0);
 	assert_true(bc_index_lookup(&index, &key, 1, &hit));
 	assert_int_equal(hit.verified, 0);
@@ -326,15 +424,15 @@ static void user_pins(void **state)
 	struct bc_hit hit;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&index, 2), 0);
+	assert_int_equal(bc_index_init(&index, 2, 1), 0);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, true), 0);
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, 3 << BC_BLOCK_SHIFT, 0, 0), 0);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, false), 0);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, true), 3);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, true), 0);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &place), -ENOSPC);
+	assert_int_equal(evict_any(&index, &place), -ENOSPC);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, false), 3);
-	assert_int_equal(bc_evict_one(&index, U32_MAX, &place), 0);
+	assert_int_equal(evict_any(&index, &place), 0);
 	/* A user's pin keeps it, and counts until it goes, whichever way. */
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, 3 << BC_BLOCK_SHIFT, 0,
 					 BC_ENTRY_PINNED), 0);
@@ -508,7 +606,7 @@ static void map_evict(struct bc_index *index)
 
 	for (i = 0; i < MAP_SERIALS; i++)
 		possible |= map[i].used && !map[i].pins && (map[i].dead || !map[i].pinned);
-	err = bc_evict_one(index, U32_MAX, &place);
+	err = evict_any(index, &place);
 	assert_int_equal(err, possible ? 0 : -ENOSPC);
 	if (err)
 		return;
@@ -529,6 +627,16 @@ static void map_pin(struct bc_index *index, u32 name, bool pin)
 		of->pinned = pin;
 }
 
+static void map_demote(struct bc_index *index, u32 name)
+{
+	const struct bc_key key = key_of(name / 8);
+	struct incarnation *of = map_live(name);
+	u32 blocks = bc_index_demote(index, &key, name % 8);
+
+	assert_true(!blocks || (of && !of->pinned && blocks == of->place.count));
+	index->tick++;
+}
+
 /* Guards: every answer, and where each block is, over 200,000 random calls. */
 static void random_against_map(void **state)
 {
@@ -537,10 +645,10 @@ static void random_against_map(void **state)
 
 	(void)state;
 	seed = 0x5eed0002;
-	assert_int_equal(bc_index_init(&index, MAP_ENTRIES), 0);
+	assert_int_equal(bc_index_init(&index, MAP_ENTRIES, 1), 0);
 	for (i = 0; i < 200000; i++) {
 		name = roll(MAP_NAMES);
-		switch (roll(12)) {
+		switch (roll(13)) {
 		case 0 ... 2:
 			map_insert(&index, name);
 			break;
@@ -558,6 +666,9 @@ static void random_against_map(void **state)
 			break;
 		case 11:
 			map_pin(&index, name, !roll(3));
+			break;
+		case 12:
+			map_demote(&index, name);
 		}
 		assert_int_equal(index.used, map_used());
 	}
@@ -578,6 +689,7 @@ static void random_against_map(void **state)
 static struct {
 	struct bc_index index;
 	struct bc_frames frames;
+	struct bc_evict evict;
 	pthread_mutex_t alloc;
 	/*
 	 * Which chunk's bytes each block holds, 0 if nobody's. Plain memory on
@@ -630,7 +742,7 @@ static bool t_evict(u32 budget)
 	int err;
 
 	pthread_mutex_lock(&t.alloc);
-	err = bc_evict_one(&t.index, budget, &place);
+	err = bc_evict_one(&t.evict, &(struct bc_key){}, 0, budget, &place);
 	pthread_mutex_unlock(&t.alloc);
 	if (err)
 		return false;
@@ -663,7 +775,8 @@ static void t_miss(const struct bc_key *key, u32 chunk, u32 tag)
 	if (!t_alloc(blocks, &place))
 		return;
 	t_fill(&place, 0, tag);
-	err = bc_index_insert(&t.index, key, chunk, &place, blocks * BC_BLOCK_SIZE - tag, 0, 0);
+	err = bc_index_insert(&t.index, key, chunk, &place, blocks * BC_BLOCK_SIZE - tag, 0,
+			      bc_evict_role(&t.evict, key, chunk));
 	if (!err) {
 		count(&t.fills);
 		return;
@@ -741,7 +854,11 @@ static void *t_reader(void *arg)
 		case 2:
 			bc_index_contains(&t.index, &key, chunk, NULL);
 			break;
+		case 3:
+			bc_index_demote(&t.index, &key, chunk);
+			break;
 		default:
+			WRITE_ONCE(t.index.tick, i);
 			if (bc_index_lookup(&t.index, &key, chunk, &hit))
 				t_hit(&hit, tag, &s);
 			else
@@ -763,11 +880,11 @@ static void *t_evictor(void *arg)
 		pthread_mutex_unlock(&t.done_lock);
 		for (i = 0; i < T_ENTRIES; i++) {
 			struct bc_entry *entry = &t.index.entry[i];
-			struct bc_place place;
+			struct bc_victim victim;
 
 			if (atomic_read(&entry->pins) & BC_PINS_DEAD &&
-			    bc_index_evict(&t.index, i, &place))
-				t_release(&place);
+			    bc_index_visit(&t.index, i, false, &victim) == BC_VISIT_EVICTED)
+				t_release(&victim.place);
 		}
 	} while (!stop);
 	return arg;
@@ -804,7 +921,8 @@ static void threads(void **state)
 	uintptr_t i;
 
 	(void)state;
-	assert_int_equal(bc_index_init(&t.index, T_ENTRIES), 0);
+	assert_int_equal(bc_index_init(&t.index, T_ENTRIES, 1), 0);
+	assert_int_equal(bc_evict_init(&t.evict, &t.index, T_FRAMES, &tuning), 0);
 	assert_int_equal(bc_frames_init(&t.frames, T_FRAMES), 0);
 	pthread_mutex_init(&t.alloc, NULL);
 	pthread_mutex_init(&t.done_lock, NULL);
@@ -822,15 +940,19 @@ static void threads(void **state)
 
 	for (i = 0; i < T_PINNABLE; i++)
 		bc_index_pin_chunk(&t.index, &(struct bc_key){}, i, false);
-	while (!bc_evict_one(&t.index, U32_MAX, &place))
+	while (!bc_evict_one(&t.evict, &(struct bc_key){}, 0, U32_MAX, &place))
 		t_release(&place);
 	assert_int_equal(t.index.used, 0);
+	assert_int_equal(atomic_read(&t.index.group[0].blocks), 0);
+	assert_int_equal(atomic_read(&t.index.group[0].probation), 0);
+	assert_int_equal(atomic_read(&t.index.group[0].demoted), 0);
 	assert_int_equal(t.frames.free_blocks, T_FRAMES * BC_FRAME_BLOCKS);
 	assert_int_equal(t.failures, 0);
 	assert_int_equal(bc_warnings, 0);
 	/* The mixture must have met what it is for. */
 	assert_true(t.hits > 1000 && t.fills > 1000 && t.evictions > 1000 && t.deaths > 100);
 	bc_index_free(&t.index);
+	bc_evict_free(&t.evict);
 	bc_frames_free(&t.frames);
 }
 
@@ -838,7 +960,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init),
+		cmocka_unit_test(memory_of_a_chunk),
 		cmocka_unit_test(insert_and_find),
+		cmocka_unit_test(crowded_line),
 		cmocka_unit_test(lengths),
 		cmocka_unit_test(full),
 		cmocka_unit_test(readers_keep_their_blocks),

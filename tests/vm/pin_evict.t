@@ -3,7 +3,8 @@
 #
 # Guards: on a tier smaller than the data, pinned files stay, whenever they were
 # pinned, and are never fetched twice; the rest turns over; the tier's accounting
-# adds up to the device, and to the files, exactly; evict leaves what is pinned;
+# adds up to the device, and to the files, exactly; what was demoted goes first;
+# evict leaves what is pinned;
 # pins cannot take all of a tier; a new version leaves the old one's pin to be
 # removed; the next tier takes the pins up.
 #
@@ -135,6 +136,26 @@ t.same((stat("fetch_bytes"), stat("miss_bytes")), before, "... and nothing of th
 t.ok(all(f["resident_bytes"] == f["size"] and f["pinned"] for f in residency(PINNED).values()),
      "... as residency says")
 t.ok(all(v["resident_bytes"] == v["size"] for v in pins().values()), "... and the list")
+
+# --- demoted files go first
+
+new = "big/new"
+put(new, os.urandom(4 * MIB))
+before, free = residency(BIG), tier()["free_bytes"]
+done = max(BIG[3:], key=lambda name: before[name]["resident_bytes"])
+t.ok(before[done]["resident_bytes"] >= 4 * MIB, "some file is cached for the most part", before)
+t.run_fails("a pinned file is not demoted", "pinned.*pin remove", "cachectl", "evict", "--demote",
+            *paths([half]))
+t.run_ok("another can be demoted", "cachectl", "evict", "--demote", *paths([done]))
+t.same(residency(BIG), before, "... which frees nothing")
+t.same(wrong([new]), [], "a new file is read")
+t.ok(t.wait_for(lambda: residency([new])[new]["resident_bytes"] == 4 * MIB, 20, "it is cached"),
+     "... and is cached")
+lost = {name: before[name]["resident_bytes"] - now["resident_bytes"]
+        for name, now in residency(BIG).items()}
+t.ok(lost[done] + free >= 3 * MIB, "... in the place of the demoted one", lost, free)
+t.ok(sum(lost.values()) - lost[done] <= MIB, "... not of others", lost)
+t.run_ok("the new file can be evicted", "cachectl", "evict", *paths([new]))
 
 # --- evict, and limits
 

@@ -12,10 +12,12 @@
 
 enum {
 	OPT_DEVICE = CTL_OPT_OWN,
+	OPT_DEMOTE,
 };
 
 static const struct option options[] = {
 	{ "recursive", no_argument, NULL, 'r' },
+	{ "demote", no_argument, NULL, OPT_DEMOTE },
 	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ 0 }
 };
@@ -55,49 +57,63 @@ static int evict_device(const char *device)
 	return rc;
 }
 
-static int evict_one(const char *path, int fd, uint64_t size, void *arg)
+struct each {
+	struct bcnl *nl;
+	enum bc_cmd command;
+};
+
+static int each_file(const char *path, int fd, uint64_t size, void *arg)
 {
+	const struct each *each = arg;
+
 	(void)size;
-	return filecmd_send(arg, BC_CMD_EVICT, path, fd, NULL);
+	return filecmd_send(each->nl, each->command, path, fd, NULL);
 }
 
-static int evict_paths(char *const *paths, bool recursive)
+static int for_paths(char *const *paths, bool recursive, enum bc_cmd command, const char *done)
 {
+	struct each each = { .command = command };
 	struct walk walk;
-	struct bcnl *nl;
-	int shown, rc = bcnl_open(&nl);
+	int shown, rc = bcnl_open(&each.nl);
 
 	if (rc)
 		return rc;
-	rc = walk_files(paths, recursive, evict_one, nl, &walk);
-	bcnl_close(nl);
+	rc = walk_files(paths, recursive, each_file, &each, &walk);
+	bcnl_close(each.nl);
 	if (rc && !walk.files)
 		return rc;
-	shown = filecmd_report(&walk, "evicted");
+	shown = filecmd_report(&walk, done);
 	return rc ? rc : shown;
 }
 
 static int run_evict(const struct command *cmd, int argc, char **argv)
 {
+	bool recursive = false, demote = false;
 	const char *device = NULL;
-	bool recursive = false;
 	int opt;
 
 	while ((opt = ctl_getopt(cmd, argc, argv)) != -1) {
 		if (opt == OPT_DEVICE)
 			device = optarg;
+		else if (opt == OPT_DEMOTE)
+			demote = true;
 		else
 			recursive = true;
 	}
 	if (!device == !argv[optind])
 		return ctl_usage("%s: give either paths or --device", ctl.path);
-	return device ? evict_device(device) : evict_paths(argv + optind, recursive);
+	if (demote && device)
+		return ctl_usage("%s: --demote is for paths", ctl.path);
+	if (device)
+		return evict_device(device);
+	return for_paths(argv + optind, recursive, demote ? BC_CMD_DEMOTE : BC_CMD_EVICT,
+			 demote ? "demoted" : "evicted");
 }
 
 const struct command cmd_evict = {
 	.name = "evict",
 	.summary = "free cached data of files, or of a whole tier",
-	.usage = "[-r] PATH ... | --device DEVICE",
+	.usage = "[-r] [--demote] PATH ... | --device DEVICE",
 	.options = options,
 	.run = run_evict,
 	.arg = CTL_ARG_PATH,
@@ -108,9 +124,12 @@ const struct command cmd_evict = {
 "\n"
 "Options\n"
 "  -r, --recursive      all files below directories\n"
+"      --demote         free nothing yet, but let these go before all others, until they are\n"
+"                       read again: for a dataset that is done\n"
 "      --device DEVICE  everything on this tier\n"
 "\n"
 "Examples\n"
 "  cachectl evict -r /mnt/data/epoch-old\n"
+"  cachectl evict -r --demote /mnt/data/imagenet\n"
 "  cachectl evict --device /dev/nvme1n1\n",
 };

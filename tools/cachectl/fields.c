@@ -145,6 +145,8 @@ const struct stat_field stat_fields[BC_STAT_MAX + 1] = {
 	[BC_STAT_EVICTED_CHUNKS] = { "evicted_chunks", TIERS, "chunks evicted", STAT_COUNT },
 	[BC_STAT_EVICTED_BYTES]	= { "evicted_bytes", TIERS, "bytes evicted", STAT_BYTES },
 	[BC_STAT_NO_SPACE]	= { "no_space", TIERS, "fills not kept: full", STAT_COUNT },
+	[BC_STAT_NOT_ADMITTED]	= { "not_admitted", TIERS, "fills not kept: others worth more",
+				    STAT_COUNT },
 	[BC_STAT_TIER_READ_ERRORS] = { "tier_read_errors", TIERS, "read errors", STAT_COUNT },
 	[BC_STAT_TIER_WRITE_ERRORS] = { "tier_write_errors", TIERS, "write errors", STAT_COUNT },
 	[BC_STAT_BLOCKS_VERIFIED] = { "blocks_verified", FAULTS, "blocks verified", STAT_COUNT },
@@ -154,7 +156,7 @@ const struct stat_field stat_fields[BC_STAT_MAX + 1] = {
 				    STAT_COUNT },
 };
 
-_Static_assert(BC_STAT_MAX == BC_STAT_UNIT_ERRORS, "a new counter wants a line in stat_fields");
+_Static_assert(BC_STAT_MAX == BC_STAT_NOT_ADMITTED, "a new counter wants a line in stat_fields");
 
 /* The widest nest. */
 #define FIELDS_MAX 64

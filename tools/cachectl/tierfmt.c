@@ -14,8 +14,8 @@
 #include "tierfmt.h"
 
 /* As kmod/index.h and kmod/frame.h promise them. */
-#define INDEX_ENTRY_BYTES	48
-#define FRAME_BYTES		10
+#define INDEX_ENTRY_BYTES	36
+#define FRAME_BYTES		7
 
 const uint32_t tier_index_ratio_max = BC_LAYOUT_MAX_INDEX_RATIO;
 const uint32_t tier_identities_max = BC_LAYOUT_MAX_IDENTITIES;

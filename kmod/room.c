@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Room on a tier, see room.h. The policy is in evict.c, which knows no frames.
+ */
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+
+#include "room.h"
+#include "stats.h"
+#include "tier.h"
+#include "trace.h"
+
+struct bc_evict_tuning bc_room_tuning = BC_EVICT_TUNING_DEFAULT;
+
+module_param_named(evict_probation_percent, bc_room_tuning.probation_percent, uint, 0644);
+MODULE_PARM_DESC(evict_probation_percent,
+		 "chunks on probation are evicted first while they have this much of the tier, in percent");
+module_param_named(evict_admit_one_in, bc_room_tuning.admit_one_in, uint, 0644);
+MODULE_PARM_DESC(evict_admit_one_in,
+		 "one of so many missed chunks is kept while keeping all would do harm; 1 = keep all");
+module_param_named(evict_duel_fraction, bc_room_tuning.duel_fraction, uint, 0644);
+MODULE_PARM_DESC(evict_duel_fraction,
+		 "whether it does is decided by misses as many as the tier's frames over this");
+module_param_named(evict_spares, bc_room_tuning.spares, uint, 0644);
+MODULE_PARM_DESC(evict_spares, "chunks in use that are passed over for one victim");
+
+static unsigned int evict_window_ms = 2000;
+module_param(evict_window_ms, uint, 0644);
+MODULE_PARM_DESC(evict_window_ms,
+		 "reads of one chunk within one to two times this are one use of it");
+
+u8 bc_room_tick(void)
+{
+	unsigned long window = msecs_to_jiffies(READ_ONCE(evict_window_ms));
+
+	return jiffies / max(window, 1UL);
+}
+
+static void free_victim(struct bc_tier *tier, const struct bc_place *victim)
+{
+	lockdep_assert_held(&tier->lock);
+	bc_stat_inc(BC_STAT_EVICTED_CHUNKS);
+	bc_stat_add(BC_STAT_EVICTED_BYTES, (u64)victim->count << BC_BLOCK_SHIFT);
+	trace_bc_evict(victim->frame, victim->slot, victim->count);
+	bc_clean_erase(tier, victim);
+	bc_frames_release(&tier->frames, victim);
+}
+
+/*
+ * Evict what else is in the frame of a victim: a tier full of short chunks gives
+ * room for a whole one by emptying one frame, not by thinning out all of them.
+ */
+static void evict_frame(struct bc_tier *tier, u32 frame)
+{
+	struct bc_place place;
+	struct bc_desc desc;
+	u32 slot;
+
+	lockdep_assert_held(&tier->lock);
+	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
+		if (bc_desc_decode(bc_clean_descs(tier, frame, slot), &desc) ||
+		    desc.kind != BC_KIND_CLEAN || desc.block % BC_CHUNK_BLOCKS)
+			continue;
+		if (!bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
+				     &place))
+			free_victim(tier, &place);
+	}
+}
+
+/* Entries looked at, and victims taken, per hold of the tier's lock; holds per chunk. */
+#define EVICT_BUDGET	4096
+#define EVICT_VICTIMS	16
+#define EVICT_HOLDS	256
+
+struct want {
+	const struct bc_key *key;
+	u32 chunk;
+	u32 blocks;
+};
+
+static bool find_room(struct bc_tier *tier, const struct want *want, struct bc_place *place)
+{
+	lockdep_assert_held(&tier->lock);
+	return bc_evict_entry_free(&tier->evict, want->key, want->chunk) &&
+	       !bc_frames_alloc(&tier->frames, want->blocks, place);
+}
+
+/* Return: 0 there is room, -EAGAIN some is to be made, -ECANCELED not for this one. */
+static int admit(struct bc_tier *tier, const struct want *want, bool wanted,
+		 struct bc_place *place)
+{
+	bool room, admitted;
+
+	spin_lock(&tier->lock);
+	room = find_room(tier, want, place);
+	admitted = wanted || bc_evict_admit(&tier->evict, want->key, want->chunk, room);
+	spin_unlock(&tier->lock);
+	if (room)
+		return 0;
+	return admitted ? -EAGAIN : -ECANCELED;
+}
+
+/* One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned. */
+static int try_room(struct bc_tier *tier, const struct want *want, struct bc_place *place)
+{
+	struct bc_place victim;
+	int ret = -EAGAIN, i;
+
+	spin_lock(&tier->lock);
+	for (i = 0; i < EVICT_VICTIMS && ret == -EAGAIN; i++) {
+		if (find_room(tier, want, place)) {
+			ret = 0;
+			break;
+		}
+		ret = bc_evict_one(&tier->evict, want->key, want->chunk, EVICT_BUDGET, &victim);
+		if (ret)
+			break;
+		free_victim(tier, &victim);
+		if (want->blocks > victim.count)
+			evict_frame(tier, victim.frame);
+		ret = -EAGAIN;
+	}
+	spin_unlock(&tier->lock);
+	return ret;
+}
+
+int bc_room_make(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 blocks,
+		 bool wanted, struct bc_place *place)
+{
+	struct want want = { .key = key, .chunk = chunk, .blocks = blocks };
+	int ret = admit(tier, &want, wanted, place), i;
+
+	for (i = 0; i < EVICT_HOLDS && ret == -EAGAIN; i++) {
+		ret = try_room(tier, &want, place);
+		cond_resched();
+	}
+	return ret;
+}
+
+void bc_room_clear(struct bc_tier *tier)
+{
+	struct bc_victim victim;
+	u32 id;
+
+	for (id = 0; id < tier->index.entries; id++) {
+		spin_lock(&tier->lock);
+		if (bc_index_visit(&tier->index, id, true, &victim) == BC_VISIT_EVICTED) {
+			bc_clean_erase(tier, &victim.place);
+			bc_frames_release(&tier->frames, &victim.place);
+		}
+		spin_unlock(&tier->lock);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			break;
+	}
+}

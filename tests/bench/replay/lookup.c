@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Time of a lookup, see lookup.h. */
+#include <err.h>
+#include <time.h>
+
+#include "evict.h"
+#include "frame.h"
+#include "load.h"
+#include "lookup.h"
+
+#define LOOKUPS		4000000U
+#define ROUNDS		5
+#define OBJECT_CHUNKS	1000U
+#define GOAL_NS		150
+#define GOAL_BYTES	48
+
+static struct bc_key key_of(uint32_t object)
+{
+	uint64_t state = object * 0x9e3779b97f4a7c15ULL + 1;
+	struct bc_key key;
+	uint32_t i;
+
+	for (i = 0; i < BC_KEY_SIZE; i++)
+		key.bytes[i] = load_random(&state, 256);
+	return key;
+}
+
+static void fill(struct bc_index *index, uint32_t entries)
+{
+	struct bc_place place = { .count = BC_FRAME_BLOCKS };
+	uint32_t left = entries, object, chunk;
+
+	/* Groups fill unevenly: what does not fit is left out, as a tier would evict it. */
+	for (object = 0; left; object++) {
+		struct bc_key key = key_of(object);
+
+		for (chunk = 0; chunk < OBJECT_CHUNKS && left; chunk++, left--) {
+			place.frame = entries - left;
+			bc_index_insert(index, &key, chunk, &place, BC_CHUNK_SIZE, 0, 0);
+		}
+	}
+}
+
+/* Of this thread on a processor: others may be using the machine. */
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+/* Nanoseconds of a lookup with its unpin; the numbers to look up are made before. */
+static double time_lookups(struct bc_index *index, uint32_t objects, uint64_t *state, double *hits)
+{
+	static struct { struct bc_key key; uint32_t chunk; } name[LOOKUPS];
+	uint32_t i, found = 0;
+	struct bc_hit hit;
+	double start;
+
+	for (i = 0; i < LOOKUPS; i++) {
+		name[i].key = key_of(load_random(state, objects));
+		name[i].chunk = load_random(state, OBJECT_CHUNKS);
+	}
+	start = seconds();
+	for (i = 0; i < LOOKUPS; i++) {
+		if (!bc_index_lookup(index, &name[i].key, name[i].chunk, &hit))
+			continue;
+		bc_index_unpin(index, hit.id);
+		found++;
+	}
+	*hits = 100.0 * found / LOOKUPS;
+	return (seconds() - start) / LOOKUPS * 1e9;
+}
+
+/* A load that waits for the one before, from memory as large: what this machine asks for one. */
+static double time_load(uint64_t bytes)
+{
+	const uint32_t count = bytes / 64;
+	uint64_t state = 0x5eed0005, *line = bc_table_alloc(count, 64);
+	volatile uint64_t *at;
+	uint32_t i, seen = 0;
+	double start;
+
+	if (!line)
+		errx(1, "no memory");
+	start = seconds();
+	for (i = 0; i < LOOKUPS; i++) {
+		at = line + 8 * (uint64_t)load_random(&state, count) + (seen & 7);
+		seen += *at;
+	}
+	start = seconds() - start;
+	kvfree(line);
+	return start / LOOKUPS * 1e9;
+}
+
+static double bytes_of(uint32_t entries, uint32_t frames_count)
+{
+	struct bc_evict_tuning tuning = BC_EVICT_TUNING_DEFAULT;
+	struct bc_frames frames;
+	struct bc_index index;
+	struct bc_evict evict;
+	double bytes;
+
+	if (bc_index_init(&index, entries, bc_evict_groups(entries)) ||
+	    bc_evict_init(&evict, &index, frames_count, &tuning) ||
+	    bc_frames_init(&frames, frames_count))
+		errx(1, "no memory for %u entries", entries);
+	bytes = (double)(bc_index_memory(&index) + bc_evict_memory(&evict) +
+			 bc_frames_memory(&frames)) / entries;
+	bc_evict_free(&evict);
+	bc_frames_free(&frames);
+	bc_index_free(&index);
+	return bytes;
+}
+
+int lookup_run(uint32_t entries, FILE *lines)
+{
+	double best = 1e9, worst = 0, hits = 0, ns, one, two, load;
+	uint64_t state = 0x5eed0003;
+	struct bc_index index;
+	uint32_t i;
+
+	one = bytes_of(entries, entries);
+	two = bytes_of(entries, entries / 2);
+	if (bc_index_init(&index, entries, bc_evict_groups(entries)))
+		errx(1, "no memory for %u entries", entries);
+	fill(&index, entries);
+	for (i = 0; i < ROUNDS; i++) {
+		ns = time_lookups(&index, entries / OBJECT_CHUNKS, &state, &hits);
+		best = ns < best ? ns : best;
+		worst = ns > worst ? ns : worst;
+	}
+	bc_index_free(&index);
+	load = time_load((uint64_t)entries * sizeof(struct bc_entry));
+	printf("\nLookup, pin and unpin of a random chunk among %u: %.0f ns (best of %d; worst %.0f;\n",
+	       entries, best, ROUNDS, worst);
+	printf("%.1f %% were there). Goal %d: %s. One load from as much memory, after another: %.0f ns.\n",
+	       hits, GOAL_NS, best <= GOAL_NS ? "yes" : "NO", load);
+	printf("Memory of index, eviction and free space: %.2f bytes per entry with one entry per\n"
+	       "frame, %.2f with two. Goal %d: %s\n", one, two, GOAL_BYTES,
+	       one <= GOAL_BYTES ? "yes" : "NO");
+	if (lines) {
+		fprintf(lines, "{\"bench\": \"replay\", \"metric\": \"lookup\", \"entries\": %u, ",
+			entries);
+		fprintf(lines, "\"ns\": %.1f, \"ns_worst\": %.1f, \"goal_ns\": %d, \"load_ns\": %.1f, ", best,
+			worst, GOAL_NS, load);
+		fprintf(lines, "\"bytes_per_entry\": %.2f, \"goal_bytes\": %d}\n", one, GOAL_BYTES);
+	}
+	return one <= GOAL_BYTES;
+}
