@@ -341,6 +341,29 @@ static int find_place(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
 	return ret;
 }
 
+/*
+ * What was recovered in part is dropped by its first reader; a fill by read-ahead
+ * may come before that, and must not leave the chunk without either.
+ * Return: whether the chunk may be inserted now.
+ */
+static bool drop_other_length(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes)
+{
+	struct bc_place place;
+	struct bc_hit hit;
+
+	if (!bc_index_lookup(&tier->index, key, chunk, &hit))
+		return true;
+	if (hit.bytes == bytes) {
+		if (bc_index_unpin_last(&tier->index, hit.id, &place))
+			bc_tier_free_place(tier, &place);
+		return false;
+	}
+	bc_stat_inc(BC_STAT_CRC_ERRORS);
+	if (!bc_index_remove_pinned(&tier->index, hit.id, &place))
+		bc_tier_free_place(tier, &place);
+	return true;
+}
+
 static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct page **pages,
 		 u32 bytes, bool wanted)
 {
@@ -366,28 +389,29 @@ static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, stru
 	bc_clean_set(tier, &place, key, chunk, bytes, crc, atomic64_inc_return(&tier->seq));
 	spin_unlock(&tier->lock);
 	ret = bc_pins_insert(tier, key, chunk, &place, bytes);
-	if (ret) {
+	if (ret == -EEXIST && drop_other_length(tier, key, chunk, bytes))
+		ret = bc_pins_insert(tier, key, chunk, &place, bytes);
+	if (ret)
 		bc_tier_free_place(tier, &place);
-		return ret;
-	}
-	return 0;
+	return ret;
 }
 
 bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
 		   bool wanted)
 {
 	struct bc_tier *tier = bc_tier_get();
-	bool stored = false;
+	int ret = -EIO;
 
 	if (!tier)
 		return false;
-	if (!READ_ONCE(tier->failed) && !store(tier, key, chunk, pages, bytes, wanted)) {
+	if (!READ_ONCE(tier->failed))
+		ret = store(tier, key, chunk, pages, bytes, wanted);
+	if (!ret) {
 		bc_stat_inc(BC_STAT_TIER_WRITES);
 		bc_stat_add(BC_STAT_TIER_WRITE_BYTES, bytes);
-		stored = true;
 	}
 	bc_tier_put(tier);
-	return stored;
+	return !ret || ret == -EEXIST;
 }
 
 static struct page *buffer_page(void *buffer)
