@@ -11,7 +11,7 @@
 # The readers are our own and not fio: fio verifies only blocks that it wrote itself,
 # these know every byte of the dataset, tell where a wrong one belongs, and time each read.
 #
-# vm: host=dataset disk=data:96M timeout=300 mem=1500M
+# vm: host=dataset disk=data:96M timeout=600 mem=1500M
 
 import errno
 import json

@@ -7,7 +7,7 @@
 # comes from the tier; names, sizes and times are the lower's; and taking the
 # cache off gives the lower back.
 #
-# vm: host=dataset disk=data:256M mem=1500M timeout=300
+# vm: host=dataset disk=data:256M mem=1500M timeout=600
 
 . /payload/tests/vm/lib-blob.sh
 

@@ -6,7 +6,7 @@
 # whose identity is younger than ttl= open, stat and read as fast as before; when
 # the identity is older, a thousand opens take at most 3 s longer.
 #
-# vm: host=dataset disk=data:256M mem=1500M timeout=300
+# vm: host=dataset disk=data:256M mem=1500M timeout=600
 
 . /payload/tests/vm/lib-blob.sh
 

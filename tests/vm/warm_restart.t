@@ -6,7 +6,7 @@
 # right bytes; the store sees no GET, and at most one HEAD for a file or one
 # listing of a directory.
 #
-# vm: host=dataset disk=data:256M mem=1500M boots=2 timeout=300
+# vm: host=dataset disk=data:256M mem=1500M boots=2 timeout=600
 
 . /payload/tests/vm/lib-blob.sh
 
