@@ -5,7 +5,9 @@
 # make demo            the product on a real Blob mount, in a virtual machine
 # make test            unit tests, lint, kernel matrix, VM tests; test-full: all tests on all kernels
 # make unit [T=name]   unit tests only
-# make vm K=6.1|6.12|7 [T=name]   VM tests on one kernel, or one of them
+# make vm K=6.1|6.12|7|debug [T=name]   VM tests on one kernel, or one of them; debug: KASAN,
+#                      lockdep, kmemleak, fault injection (built on first use, 10 to 20 minutes)
+# make kunit           the suites of kmod/kunit/, in the debug kernel
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
 # make bench B=name    a benchmark: hit, in a VM; replay, of eviction and index in userspace
 # make install         daemon, CLI, their manual, and the module's sources for DKMS
@@ -102,6 +104,10 @@ vm: user helpers
 	tests/lib/build-module $(K)
 	tests/vm/run -k $(K) $(if $(T),$(T),$(sort $(wildcard tests/vm/*.t)))
 
+kunit:
+	tests/lib/build-module debug
+	tests/vm/run -k debug kunit
+
 test:
 	tests/run
 
@@ -166,7 +172,7 @@ version:
 clean:
 	rm -rf build
 
-.PHONY: all user daemon cli helpers module unit unit-build vm test test-full lint demo deps bench man install install-dkms install-module version clean
+.PHONY: all user daemon cli helpers module unit unit-build vm kunit test test-full lint demo deps bench man install install-dkms install-module version clean
 .DELETE_ON_ERROR:
 
 -include $(patsubst %.o,%.d,$(call obj,$(daemon_src) $(cachectl_src)))

@@ -19,6 +19,17 @@ CLEAN = """\
 [    5.000000] bash (214): drop_caches: 1
 """
 
+# Of others, and an address of ours near it.
+OTHERS = """\
+[   49.9] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
+unreferenced object 0xffff888003f6c000 (size 192):
+  comm "swapper/0", pid 1, jiffies 4294900000
+  backtrace (crc 0):
+    __kmalloc_cache_noprof+0x123/0x200
+    acpi_init+0x80/0x100
+[   50.0] something [blobcache]
+"""
+
 COMPLAINTS = {
     "WARN_ON": """\
 [   12.1] ------------[ cut here ]------------
@@ -39,7 +50,25 @@ COMPLAINTS = {
     "sleeping in atomic": "[   7.1] BUG: sleeping function called from invalid context at mm/slab.h:321\n",
     "leaked objects": "[   8.8] BUG bc_chunk (Tainted: G           OE     ): Objects remaining on __kmem_cache_shutdown()\n",
     "leaked objects, older": "[   8.8] kmem_cache_destroy bc_chunk: Slab cache still has objects when called from x\n",
-    "kmemleak": "[  50.0] unreferenced object 0xffff888003f6c000 (size 192):\n",
+    "kmemleak": """\
+unreferenced object 0xffff888003f6c000 (size 192):
+  comm "cat", pid 300, jiffies 4294900000
+  hex dump (first 32 bytes):
+    00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................
+  backtrace (crc 0):
+    __kmalloc_cache_noprof+0x123/0x200
+    bc_client_create+0x20/0x300 [blobcache]
+    do_syscall_64+0x80/0x100
+""",
+    "kmemleak, of a module that is gone": """\
+unreferenced object 0xffff888003f6c000 (size 192):
+  comm "cat", pid 300, jiffies 4294900000
+  backtrace (crc 0):
+    __kmalloc_cache_noprof+0x123/0x200
+    0xffffffffa0123456
+    do_syscall_64+0x80/0x100
+""",
+    "kmemleak that gave up": "[  50.0] kmemleak: Cannot allocate a kmemleak_object structure\n",
     "busy inodes": "[   8.8] VFS: Busy inodes after unmount of blobcache (blobcache)\n",
     "refcount": "[   8.8] refcount_t: underflow; use-after-free.\n",
     "trace without a heading": "[   8.8] Call Trace:\n",
@@ -65,6 +94,7 @@ def check(log, *allowed):
 
 
 point(check(CLEAN) == (0, ""), "a clean log passes")
+point(check(CLEAN + OTHERS) == (0, ""), "so does one with what other parts of the kernel leaked")
 for name, text in COMPLAINTS.items():
     rc, out = check(CLEAN + text + CLEAN)
     point(rc == 1 and text.splitlines()[0] in out, f"seen and shown: {name}")

@@ -154,9 +154,10 @@ now_ms() {
 	echo "$((${t%.*} * 1000 + 10#${t#*.} / 1000))"
 }
 
-# wait_for CONDITION TIMEOUT: poll the shell condition; fails after TIMEOUT s.
+# wait_for CONDITION TIMEOUT: poll the shell condition; fails after TIMEOUT s, or as
+# much longer as the debug kernel takes.
 wait_for() {
-	local end=$((SECONDS + $2))
+	local end=$((SECONDS + $2 * ${VM_SLOW:-1}))
 	until eval "$1"; do
 		if [ "$SECONDS" -ge "$end" ]; then
 			diag "still not after $2 s: $1"

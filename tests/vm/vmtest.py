@@ -22,6 +22,7 @@ import urllib.request
 LIBC = ctypes.CDLL(None, use_errno=True)
 SOCK = "/run/blobcache/blobcached.sock"
 CONF = "/etc/blobcache/blobcached.json"
+SLOW = float(os.environ.get("VM_SLOW", "1"))        # the debug kernel takes so many times longer
 
 # --- TAP
 
@@ -84,7 +85,7 @@ def done():
 
 def wait_for(condition, seconds, what=""):
     """Poll until @condition() is true. Returns its value, or None after @seconds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOW
     while True:
         value = condition()
         if value:
@@ -102,7 +103,7 @@ def run(*argv, timeout=60, **kw):
     try:
         return subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace", timeout=timeout, check=False, **kw)
+                              errors="replace", timeout=timeout * SLOW, check=False, **kw)
     except subprocess.TimeoutExpired as e:
         text = e.stdout or b""
         text = text.decode(errors="replace") if isinstance(text, bytes) else text
@@ -222,7 +223,7 @@ class Daemon:
         if self.alive():
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(sig)
-        return self.process.wait(30)
+        return self.process.wait(30 * SLOW)
 
     def tail(self, lines=20):
         try:
