@@ -172,7 +172,10 @@ static void parse_status(struct bc_reply *reply, const char *line, size_t length
 	uint64_t status;
 
 	*reply = (struct bc_reply){ 0 };
-	if (!at++ || !parse_number(&at, end, &status) || status > 999)
+	if (!at)
+		return;
+	at++;
+	if (!parse_number(&at, end, &status) || status > 999)
 		return;
 	reply->status = (unsigned int)status;
 }

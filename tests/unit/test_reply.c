@@ -286,6 +286,8 @@ static void test_bad_listings(void **state)
 		"", "x", HEAD "<Blobs>", HEAD "</Blobs>" TAIL,
 		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>-1</Content-Length></Blob></Blobs>" TAIL,
 		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>1x</Content-Length></Blob></Blobs>" TAIL,
+		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>18446744073709551616</Content-Length></Blob></Blobs>" TAIL,
+		HEAD "<Blobs><Blob><Name Encoded=\"true\">a%00b</Name></Blob></Blobs>" TAIL,
 		"<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY b \"c\">]><EnumerationResults>&b;</EnumerationResults>",
 		"<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a>",
 	};
