@@ -74,6 +74,7 @@ static void test_bound(void **state)
 		{ PARTIAL "Content-Range: bytes 4095-8191/10000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/10001\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/*\r\n", BC_DONE_FAILED, true, false },
+		{ PARTIAL "Content-Range: bytes */10000\r\nContent-Range: bytes 4096-8191/*\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/8000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 8191-4096/10000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes +4096-8191/10000\r\n", BC_DONE_FAILED, true, false },
