@@ -6,6 +6,7 @@
 # make test            unit tests, lint, kernel matrix, VM tests; test-full: all tests on all kernels
 # make unit [T=name]   unit tests only
 # make fuzz [T=name] [RUNS=n]   fuzzers, n inputs for each (a million)
+# make crash [IMAGES=n]   what a power cut may leave of a recorded run: n images (5000)
 # make vm K=6.1|6.12|7 [T=name]   VM tests on one kernel, or one of them
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
 # make bench B=name    a benchmark: hit, in a VM; replay, of eviction and index in userspace
@@ -64,7 +65,7 @@ build/obj/%.o: %.c
 build/obj/kmod/%.o build/obj/tools/%.o: flags += -Ikmod
 
 # Programs that VM tests run inside the guest.
-helpers: $(patsubst tests/vm/helpers/%.c,build/helpers/%,$(helpers_src))
+helpers: $(patsubst tests/vm/helpers/%.c,build/helpers/%,$(helpers_src)) build/helpers/crash
 build/helpers/%: tests/vm/helpers/%.c
 	@mkdir -p $(@D)
 	$(call say,CC  )
@@ -117,6 +118,20 @@ fuzz_all := $(if $(T),$(filter %/$(T),$(fuzz_bin)),$(fuzz_bin))
 fuzz-build: $(fuzz_bin)
 fuzz: $(fuzz_all)
 	@$(if $(fuzz_all),prove -v --exec "tests/fuzz/run --runs $(RUNS)" $(notdir $(fuzz_all)),echo no such fuzzer)
+
+# What an attach makes of a tier after a power cut, by the module's own code.
+crash_kmod := $(addprefix kmod/,record.c recover.c frame.c index.c evict.c)
+build/helpers/crash: tests/crash/crash.c $(crash_kmod) $(wildcard kmod/*.h uapi/*.h)
+	@mkdir -p $(@D)
+	$(call say,CC  )
+	$(Q)$(CC) -std=gnu11 -O2 -g $(warnings) $(defines) -Iuapi -Ikmod -o $@ $(filter %.c,$^)
+
+IMAGES ?= 5000
+crash: user helpers
+	tests/lib/build-module $(K)
+	tests/vm/run -k $(K) --env KEEP_LOG=1 crash_images
+	build/helpers/crash --base build/vm/$(K)/crash_images/out/base \
+		--log build/vm/$(K)/crash_images/out/log --images $(IMAGES)
 
 vm: user helpers
 	tests/lib/build-module $(K)
@@ -186,7 +201,7 @@ version:
 clean:
 	rm -rf build
 
-.PHONY: all user daemon cli helpers module unit unit-build fuzz fuzz-build vm test test-full lint demo deps bench man install install-dkms install-module version clean
+.PHONY: all user daemon cli helpers module unit unit-build fuzz fuzz-build crash vm test test-full lint demo deps bench man install install-dkms install-module version clean
 .DELETE_ON_ERROR:
 
 -include $(patsubst %.o,%.d,$(call obj,$(daemon_src) $(cachectl_src)))
