@@ -323,7 +323,7 @@ static void check_counts(void)
 		pinned += model[id].pinned ? model[id].place.count : 0;
 	}
 	need(bc_index.used == used);
-	need((u32)atomic_read(&bc_index.pinned_blocks) == pinned);
+	need(atomic64_read(&bc_index.pinned_blocks) == pinned);
 	need(frames.free_blocks == FRAMES * BC_FRAME_BLOCKS - blocks);
 }
 

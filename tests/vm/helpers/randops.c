@@ -696,6 +696,12 @@ static struct path *some_path(void)
 	return &paths[roll(PATHS)];
 }
 
+/* Mostly one of the last: the others shall be cached for a while. */
+static struct path *path_to_change(void)
+{
+	return roll(10) ? &paths[PATHS - 1 - roll(PATHS / 2)] : some_path();
+}
+
 static struct open_file *free_slot(void)
 {
 	unsigned int i;
@@ -1427,12 +1433,14 @@ static void step(void)
 	history[op_number % LOG][0] = 0;
 	if (sabotage && op_number >= sabotage && op_number % 50 == 0)
 		spoil();
+	else if (daemon_away && !roll(20))
+		op_daemon();
 	else if (what < 150)
 		op_open(some_path(), false);
 	else if (what < 190)
-		op_open(some_path(), true);
+		op_open(path_to_change(), true);
 	else if (what < 290 && of)
-		op_close(of);
+		op_close(rw && roll(3) ? rw : of);
 	else if (what < 560 && of)
 		op_read(of);
 	else if (what < 600 && of)
@@ -1452,13 +1460,13 @@ static void step(void)
 	else if (what < 820 && rw)
 		op_truncate(rw);
 	else if (what < 825)
-		op_truncate_path(some_path());
+		op_truncate_path(path_to_change());
 	else if (what < 845)
 		op_create(some_path());
 	else if (what < 853)
-		op_unlink(some_path());
+		op_unlink(path_to_change());
 	else if (what < 861)
-		op_rename(some_path(), some_path());
+		op_rename(path_to_change(), path_to_change());
 	else if (what < 885)
 		op_upload(some_path());
 	else if (what < 900)
@@ -1546,6 +1554,11 @@ int main(int argc, char **argv)
 		await_daemon();
 	}
 
+	for (i = 0; i < PATHS; i++) {
+		op_create(&paths[i]);
+		op_upload(&paths[i]);
+	}
+	history[0][0] = 0;
 	start = now();
 	for (op_number = 0; op_number < max_ops && now() - start < seconds; op_number++) {
 		step();
