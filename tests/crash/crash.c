@@ -121,9 +121,56 @@ static void read_log(const char *name)
 	}
 }
 
+/* Of the device, in blocks: which ones of @image are not as in @durable, and checksums of these. */
+static struct {
+	bool differs;
+	u32 length, crc;	/* length 0 = not known */
+} *blocks;
+
+static void mark(u64 offset, u64 length, bool differs)
+{
+	u64 i;
+
+	for (i = offset >> BC_BLOCK_SHIFT; length && i <= (offset + length - 1) >> BC_BLOCK_SHIFT; i++) {
+		blocks[i].differs = true;
+		if (!differs)
+			blocks[i].length = 0;
+	}
+}
+
 static void apply(u8 *to, const struct record *r)
 {
 	memcpy(to + r->offset, r->data, r->length);
+	mark(r->offset, r->length, to == image);
+}
+
+/* Of a block of the image; most are as they were in the last one. */
+static u32 block_crc(u64 offset, u32 length)
+{
+	u64 i = offset >> BC_BLOCK_SHIFT;
+	u32 crc;
+
+	if (!blocks[i].differs && blocks[i].length == length)
+		return blocks[i].crc;
+	crc = bc_crc32c(image + offset, length);
+	if (!blocks[i].differs) {
+		blocks[i].length = length;
+		blocks[i].crc = crc;
+	}
+	return crc;
+}
+
+static void reset_image(void)
+{
+	u64 i, n = DIV_ROUND_UP(device_bytes, BC_BLOCK_SIZE);
+
+	for (i = 0; i < n; i++) {
+		u64 at = i << BC_BLOCK_SHIFT;
+
+		if (blocks[i].differs)
+			memcpy(image + at, durable + at, min_t(u64, BC_BLOCK_SIZE, device_bytes - at));
+		blocks[i].differs = false;
+	}
 }
 
 /* --- what an image is like */
@@ -165,7 +212,7 @@ static void check_extent(const struct bc_layout *layout, const struct bc_disk_de
 
 		if (bc_desc_decode(&descs[slot], &desc))
 			verdict->wrong = "a descriptor that makes no sense was kept";
-		else if (bc_crc32c(image + offset, desc.length) == desc.crc)
+		else if (block_crc(offset, desc.length) == desc.crc)
 			continue;
 		else if (!place_reused(offset, &desc, until))
 			verdict->wrong = "a record without its data";
@@ -255,6 +302,7 @@ static void apply_torn(const struct record *r)
 	for (at = 0; at < r->length; at += TEAR)
 		if (roll(2))
 			memcpy(image + r->offset + at, r->data + at, TEAR);
+	mark(r->offset, r->length, true);
 }
 
 /* Records before this are on the device for sure when @until were made. */
@@ -270,21 +318,27 @@ static void make_durable(u32 upto)
 {
 	if (upto < durable_records) {
 		memcpy(durable, base, device_bytes);
+		mark(0, device_bytes, false);
 		durable_records = 0;
 	}
 	for (; durable_records < upto; durable_records++)
 		apply(durable, &records[durable_records]);
 }
 
+/* When the power goes in this image: so many records were made. */
+static u32 moment(u64 seed, u64 number)
+{
+	rng = (seed << 32 ^ number) * 0x9e3779b97f4a7c15ULL + 1;
+	return 1 + roll(nr_records);
+}
+
 static u32 make_image(u64 seed, u64 number)
 {
-	u32 until, first, pending[4096], count = 0, keep, i;
+	u32 until = moment(seed, number), first, pending[4096], count = 0, keep, i;
 
-	rng = (seed << 32 ^ number) * 0x9e3779b97f4a7c15ULL + 1;
-	until = 1 + roll(nr_records);
 	first = flushed(until);
 	make_durable(first);
-	memcpy(image, durable, device_bytes);
+	reset_image();
 	for (i = first; i < until && count < ARRAY_SIZE(pending); i++)
 		if (records[i].length)
 			pending[count++] = i;
@@ -341,12 +395,19 @@ static void write_image(const char *name)
 		die("%s: cannot be written\n", name);
 }
 
+static int compare(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 int main(int argc, char **argv)
 {
 	const char *base_name = argument(argc, argv, "--base"), *log = argument(argc, argv, "--log");
 	u64 images = number(argc, argv, "--images", 5000), seed = number(argc, argv, "--seed", 1);
 	const char *to = argument(argc, argv, "--write");
-	u64 only = number(argc, argv, "--image", 0), n, stale = 0, bad = 0;
+	u64 only = number(argc, argv, "--image", 0), n, at, *order, stale = 0, bad = 0;
 	u32 least = number(argc, argv, "--chunks", 1), most = 0, flushes = 0, i;
 	struct verdict verdict;
 
@@ -356,7 +417,11 @@ int main(int argc, char **argv)
 	base = map_file(base_name, &device_bytes);
 	durable = malloc(device_bytes);
 	image = malloc(device_bytes);
+	blocks = calloc(DIV_ROUND_UP(device_bytes, BC_BLOCK_SIZE), sizeof(*blocks));
+	if (!durable || !image || !blocks)
+		die("out of memory\n");
 	memcpy(durable, base, device_bytes);
+	mark(0, device_bytes, false);
 	read_log(log);
 	if (!nr_records)
 		die("the log is empty\n");
@@ -371,8 +436,13 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < nr_records; i++)
 		flushes += records[i].flags & LOG_FLUSH;
-	for (n = 0; n < images; n++) {
-		u32 until = make_image(seed, n);
+	/* In the order of time, so that what is durable only grows. */
+	order = calloc(images, sizeof(*order));
+	for (n = 0; n < images; n++)
+		order[n] = (u64)moment(seed, n) << 32 | n;
+	qsort(order, images, sizeof(*order), compare);
+	for (at = 0; at < images; at++) {
+		u32 until = make_image(seed, n = (u32)order[at]);
 
 		verdict = check_image(until);
 		most = max(most, verdict.chunks);
