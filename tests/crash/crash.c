@@ -314,14 +314,14 @@ static u32 flushed(u32 until)
 }
 
 /* Back to the durable image where image @until left it. */
-static void make_durable(u32 upto)
+static void make_durable(u32 first)
 {
-	if (upto < durable_records) {
+	if (first < durable_records) {
 		memcpy(durable, base, device_bytes);
 		mark(0, device_bytes, false);
 		durable_records = 0;
 	}
-	for (; durable_records < upto; durable_records++)
+	for (; durable_records < first; durable_records++)
 		apply(durable, &records[durable_records]);
 }
 

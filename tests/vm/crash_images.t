@@ -75,7 +75,7 @@ t.same(nl.attach(DM)[0], 0, "the tier is attached, recorded")
 t.same(mount()[0], 0, "a mount")
 wrong, reads, attaches = [], 0, 1
 before = flushes()
-while flushes() - before < FLUSHES and reads < 4000:
+while reads < 4000 and (flushes() - before < FLUSHES or reads % 10 or nl.stats()["evicted_chunks"] <= 20):
     name = chance.choice(list(files))
     if read(name) != files[name]:
         wrong.append(name)
@@ -85,11 +85,11 @@ while flushes() - before < FLUSHES and reads < 4000:
     if chance.random() < 0.05:
         with open(f"{TARGET}/{name}", "rb") as f:
             nl.error(h.EVICT, h.u32(h.A_FD, f.fileno()))
-    if flushes() - before > FLUSHES * attaches // 3:
+    if attaches < 4 and flushes() - before > FLUSHES * attaches // 3:
         attaches += 1
         nl.detach(DM)
         nl.attach(DM)
-t.ok(not wrong and flushes() - before >= FLUSHES, f"{reads} files read, {FLUSHES} flushes", wrong)
+t.ok(not wrong and flushes() - before >= FLUSHES, f"{reads} files read", wrong)
 t.ok(nl.stats()["evicted_chunks"] > 20, "... more than fits", nl.stats())
 t.same(t.run("umount", TARGET).returncode, 0, "unmounted")
 t.same(nl.detach(DM)[0], 0, "detached")

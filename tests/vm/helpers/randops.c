@@ -652,6 +652,8 @@ static void choose(struct path *p, struct open_file *of, double since)
 		if (p->written && v->made < p->written_at)
 			continue;
 		may_add(can, v->content);
+		/* Its chunks are not to be had any more, unless they are cached. */
+		of->changes = p->changes - 1;
 		/* The store had none. */
 		can->live |= !v->content;
 	}
