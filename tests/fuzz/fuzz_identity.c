@@ -38,58 +38,110 @@ static struct bc_identity make(u32 v, u32 p, struct input *input)
 	return identity;
 }
 
+static bool marked(const struct known *k)
+{
+	return k->is && k->identity.flags & BC_IDENTITY_WRITTEN;
+}
+
+/* What is found is what the model says; of a new path perhaps nothing. */
+static void check_one(const struct bc_identity *key, struct known *k, bool fresh)
+{
+	struct bc_identity got;
+	bool found = bc_identity_find(&key->volume, &key->path, &got);
+
+	/* A bucket remembers when something in it was forgotten, of all its paths. */
+	if (fresh && !found)
+		k->is = false;
+	need(found == k->is);
+	if (found)
+		need(got.size == k->identity.size && got.resolved_ns == k->identity.resolved_ns &&
+		     got.flags == k->identity.flags && got.mark_ns == k->identity.mark_ns &&
+		     got.written_at == k->identity.written_at);
+}
+
+/* An answer of the store; some have seen the mark that is there. */
 static void store(u32 v, u32 p, struct input *input)
 {
 	struct bc_identity identity = make(v, p, input);
 	struct known *k = &known[v][p];
-	struct bc_identity got;
-	bool found;
+	bool fresh = !k->is;
 
+	identity.mark_ns = take8(input) & 1 ? k->identity.mark_ns : 0;
 	need(!bc_identity_store(&identity));
-	found = bc_identity_find(&identity.volume, &identity.path, &got);
-	if (k->is && identity.resolved_ns < k->identity.resolved_ns) {
-		need(found && got.resolved_ns == k->identity.resolved_ns &&
-		     got.size == k->identity.size);
-		return;
+	if (fresh || (identity.resolved_ns >= k->identity.resolved_ns &&
+		      (!marked(k) || identity.mark_ns == k->identity.mark_ns))) {
+		k->is = true;
+		k->identity = identity;
+		k->identity.mark_ns = 0;
 	}
-	/* A bucket remembers when something in it was forgotten, of all its paths. */
-	need(found || !k->is);
-	if (found)
-		need(got.size == identity.size && got.resolved_ns == identity.resolved_ns &&
-		     got.flags == identity.flags);
-	k->is = found;
+	check_one(&identity, k, fresh);
+}
+
+static void rename_to(u32 v, u32 p, struct input *input)
+{
+	struct bc_identity identity = make(v, p, input);
+	struct known *k = &known[v][p];
+
+	identity.flags = BC_IDENTITY_WRITTEN | BC_IDENTITY_MOVED;
+	identity.written_at = 1 + take8(input);
+	identity.mark_ns = 1 + take8(input);
+	need(!bc_identity_store(&identity));
+	k->is = true;
 	k->identity = identity;
+	check_one(&identity, k, false);
 }
 
 static void mark(u32 v, u32 p, struct input *input)
 {
-	struct bc_identity identity = make(v, p, input), got;
+	struct bc_identity identity = make(v, p, input);
 	struct known *k = &known[v][p];
+	struct bc_identity *was = &k->identity;
 
 	identity.flags = BC_IDENTITY_WRITTEN;
 	identity.written_at = take8(input);
+	identity.mark_ns = 1 + take8(input);
 	need(!bc_identity_mark(&identity));
-	need(bc_identity_find(&identity.volume, &identity.path, &got));
-	need(got.flags & BC_IDENTITY_WRITTEN && got.written_at >= identity.written_at);
-	need(got.resolved_ns >= identity.resolved_ns);
-	if (k->is)
-		need(got.size == k->identity.size &&
-		     got.resolved_ns >= k->identity.resolved_ns);
+	if (k->is) {
+		was->written_at = marked(k) ? max(was->written_at, identity.written_at) :
+					      identity.written_at;
+		was->flags |= BC_IDENTITY_WRITTEN;
+		if (identity.written_at)
+			was->flags &= ~BC_IDENTITY_MOVED;
+		was->mark_ns = max(was->mark_ns + 1, identity.mark_ns);
+	} else {
+		*was = identity;
+	}
 	k->is = true;
-	k->identity = got;
+	check_one(&identity, k, false);
+}
+
+/* Its writers wrote nothing, says who may have looked at an older mark. */
+static void unmark(u32 v, u32 p, struct input *input)
+{
+	struct known *k = &known[v][p];
+	struct bc_identity judged = k->identity;
+
+	judged.volume = volume_of(v);
+	judged.path = path_of(p);
+	judged.mark_ns -= take8(input) & 1;
+	bc_identity_unmark(&judged);
+	if (marked(k) && judged.mark_ns == k->identity.mark_ns) {
+		k->identity.flags &= ~BC_IDENTITY_WRITTEN;
+		k->identity.mark_ns = 0;
+	}
+	check_one(&judged, k, false);
 }
 
 static void forget_asked(u32 v, u32 p, struct input *input)
 {
-	struct bc_key volume = volume_of(v), path = path_of(p);
-	s64 asked = 1 + take8(input);
+	struct bc_identity key = { .volume = volume_of(v), .path = path_of(p) };
 	struct known *k = &known[v][p];
-	struct bc_identity got;
+	s64 asked = 1 + take8(input);
 
-	bc_identity_forget_asked(&volume, &path, asked);
-	if (k->is && k->identity.resolved_ns <= asked)
+	bc_identity_forget_asked(&key.volume, &key.path, asked);
+	if (!marked(k) && k->identity.resolved_ns <= asked)
 		k->is = false;
-	need(bc_identity_find(&volume, &path, &got) == k->is);
+	check_one(&key, k, false);
 }
 
 static void load(u32 v, u32 p, struct input *input)
@@ -160,12 +212,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		switch (what & 7) {
 		case 0:
 		case 1:
-		case 2:
 			store(v, p, &input);
 			break;
+		case 2:
+			rename_to(v, p, &input);
+			break;
 		case 3:
-		case 4:
 			mark(v, p, &input);
+			break;
+		case 4:
+			unmark(v, p, &input);
 			break;
 		case 5:
 			forget_asked(v, p, &input);

@@ -53,6 +53,7 @@
 #define LOG		120
 #define CHUNK		(1U << 20)
 #define SIZE_MAX_FILE	(3U * CHUNK)
+#define STUCK		100		/* seconds without an operation */
 #define MAP_MAX		(256U << 10)
 #define PAGE		4096U
 
@@ -131,8 +132,18 @@ static unsigned int ttl_ms, seconds = 3600;
 
 /* --- chance and log */
 
-static uint64_t op_number, strong_opens, opens, read_bytes, failed_reads, uploads_seen;
-static char history[LOG][120];
+/* The watchdog sees it too. */
+struct shared {
+	uint64_t op;
+	pid_t daemon;
+	char history[LOG][120];
+};
+
+static struct shared *shared;
+#define op_number (shared->op)
+#define daemon_pid (shared->daemon)
+
+static uint64_t strong_opens, opens, read_bytes, failed_reads, uploads_seen;
 static uint8_t *buffer, *scratch;
 
 static uint32_t roll(uint32_t below)
@@ -147,12 +158,12 @@ static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static void note(const char *format, ...)
 {
-	char *line = history[op_number % LOG];
+	char *line = shared->history[op_number % LOG];
 	size_t used = strlen(line);
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(line + used, sizeof(history[0]) - used, format, args);
+	vsnprintf(line + used, sizeof(shared->history[0]) - used, format, args);
 	va_end(args);
 }
 
@@ -164,15 +175,69 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void print_history(void)
+{
+	uint64_t n = op_number < LOG ? 0 : op_number - LOG + 1;
+
+	for (; n <= op_number; n++)
+		printf("  %llu:%s\n", (unsigned long long)n, shared->history[n % LOG]);
+}
+
+static void print_stacks(pid_t pid)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command),
+		 "for t in /proc/%d/task/*; do cat $t/comm $t/stack; done 2>&1", pid);
+	fflush(stdout);
+	if (!pid || system(command))
+		printf("  no stacks of process %d\n", pid);
+}
+
+/* Where the program, or its daemon, sits if nothing goes on. */
+static void watch(pid_t program)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	uint64_t last = 0;
+	unsigned int idle;
+
+	for (idle = 0; idle < STUCK && getppid() == program; idle++) {
+		nanosleep(&second, NULL);
+		if (op_number != last)
+			idle = 0;
+		last = op_number;
+	}
+	if (idle < STUCK)
+		_exit(0);
+	print_history();
+	printf("STUCK at operation %llu of seed %llu\n", (unsigned long long)op_number,
+	       (unsigned long long)seed);
+	print_stacks(program);
+	print_stacks(daemon_pid);
+	fflush(stdout);
+	kill(program, SIGKILL);
+	_exit(1);
+}
+
+static void start_watch(void)
+{
+	pid_t program = getpid();
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED)
+		die("out of memory\n");
+	if (!fork())
+		watch(program);
+}
+
 static void wrong(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 static void wrong(const char *format, ...)
 {
-	uint64_t n = op_number < LOG ? 0 : op_number - LOG + 1;
 	va_list args;
 
-	for (; n <= op_number; n++)
-		printf("  %llu:%s\n", (unsigned long long)n, history[n % LOG]);
+	print_history();
 	printf("WRONG at operation %llu of seed %llu: ", (unsigned long long)op_number,
 	       (unsigned long long)seed);
 	va_start(args, format);
@@ -364,7 +429,6 @@ static void narrow(struct candidates *can, const struct file *f, size_t offset, 
 static int netlink = -1;
 static uint16_t family;
 static uint32_t sequence;
-static pid_t daemon_pid;
 static bool daemon_away;		/* or not known to be here */
 
 struct message {
@@ -1432,7 +1496,7 @@ static void step(void)
 	struct open_file *of = some_file(false), *rw = some_file(true);
 	struct mapping *m = some_map();
 
-	history[op_number % LOG][0] = 0;
+	shared->history[op_number % LOG][0] = 0;
 	if (sabotage && op_number >= sabotage && op_number % 50 == 0)
 		spoil();
 	else if (daemon_away && !roll(20))
@@ -1546,6 +1610,7 @@ int main(int argc, char **argv)
 	    posix_memalign((void **)&scratch, PAGE, SIZE_MAX_FILE + 2 * CHUNK))
 		die("out of memory\n");
 	signal(SIGBUS, on_bus);
+	start_watch();
 	open_netlink();
 	for (i = 0; i < FDS; i++)
 		files[i].fd = -1;
@@ -1560,7 +1625,7 @@ int main(int argc, char **argv)
 		op_create(&paths[i]);
 		op_upload(&paths[i]);
 	}
-	history[0][0] = 0;
+	shared->history[0][0] = 0;
 	start = now();
 	for (op_number = 0; op_number < max_ops && now() - start < seconds; op_number++) {
 		step();
