@@ -1642,6 +1642,7 @@ int main(int argc, char **argv)
 	       (unsigned long long)(read_bytes >> 20), (unsigned long long)failed_reads,
 	       (unsigned long long)strong_opens, (unsigned long long)opens,
 	       (unsigned long long)uploads_seen);
+	fflush(stdout);
 	if (daemon_pid) {
 		kill(daemon_pid, SIGTERM);
 		waitpid(daemon_pid, NULL, 0);
