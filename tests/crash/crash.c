@@ -189,10 +189,13 @@ static bool place_reused(u64 offset, const struct bc_desc *desc, u32 until)
 	for (i = 0; i < until; i++) {
 		const struct record *r = &records[i];
 
-		if (!r->length || r->offset > offset || offset + desc->length > r->offset + r->length)
+		if (!r->length || r->offset >= offset + desc->length ||
+		    r->offset + r->length <= offset)
 			continue;
 		if (written != U32_MAX)
 			return true;
+		if (r->offset > offset || offset + desc->length > r->offset + r->length)
+			continue;
 		if (bc_crc32c(r->data + (offset - r->offset), desc->length) == desc->crc)
 			written = i;
 	}
