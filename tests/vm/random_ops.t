@@ -53,7 +53,7 @@ def program(*argv):
                           stderr=subprocess.STDOUT, text=True) as p:
         for line in p.stdout:
             lines.append(line)
-            if " operations in " in line:
+            if " operations in " in line or line.startswith(("WRONG", "STUCK")):
                 t.diag(line)
         status = p.wait()
     return status, "".join(lines)

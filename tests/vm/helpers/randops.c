@@ -37,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -566,6 +567,11 @@ static void start_daemon(void)
 	if (!daemon_pid) {
 		char *argv[] = { "sh", "-c", daemon_command, NULL };
 
+		int null = open("/dev/null", O_WRONLY);
+
+		/* Who waits for the end of our output must not wait for the daemon's. */
+		dup2(null, STDOUT_FILENO);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		execv("/bin/sh", argv);
 		_exit(127);
 	}
