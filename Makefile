@@ -5,6 +5,8 @@
 # make demo            the product on a real Blob mount, in a virtual machine
 # make test            unit tests, lint, kernel matrix, VM tests; test-full: all tests on all kernels
 # make unit [T=name]   unit tests only
+# make fuzz [T=name] [RUNS=n]   fuzzers, n inputs for each (a million)
+# make crash [IMAGES=n]   what a power cut may leave of a recorded run: n images (5000)
 # make vm K=6.1|6.12|7|debug [T=name]   VM tests on one kernel, or one of them; debug: KASAN,
 #                      lockdep, kmemleak, fault injection (built on first use, 10 to 20 minutes)
 # make kunit           the suites of kmod/kunit/, in the debug kernel
@@ -29,7 +31,7 @@ defines := -D_GNU_SOURCE -DBLOBCACHE_VERSION='"$(VERSION)"'
 pkgs := libcurl libcrypto jansson libnl-3.0 libnl-genl-3.0 expat smartcols libsystemd mount blkid
 pkgflags := $(shell $(PKG_CONFIG) --cflags $(pkgs) 2>/dev/null)
 flags = -std=gnu11 $(CFLAGS) $(warnings) $(defines) -Iuapi -Idaemon -Itools/cachectl $(pkgflags) -MMD -MP
-libs = $(shell $(PKG_CONFIG) --libs $(1)) -pthread
+libs = $(if $(strip $(1)),$(shell $(PKG_CONFIG) --libs $(1))) -pthread
 
 # The record codec is the module's: one definition of the format, compiled for
 # userspace too.
@@ -65,7 +67,7 @@ build/obj/%.o: %.c
 build/obj/kmod/%.o build/obj/tools/%.o: flags += -Ikmod
 
 # Programs that VM tests run inside the guest.
-helpers: $(patsubst tests/vm/helpers/%.c,build/helpers/%,$(helpers_src))
+helpers: $(patsubst tests/vm/helpers/%.c,build/helpers/%,$(helpers_src)) build/helpers/crash
 build/helpers/%: tests/vm/helpers/%.c
 	@mkdir -p $(@D)
 	$(call say,CC  )
@@ -83,7 +85,8 @@ unit_c := $(sort $(wildcard tests/unit/test_*.c))
 unit_py := $(sort $(wildcard tests/unit/test_*.py tests/unit/test_*.t))
 unit_bin := $(patsubst tests/unit/%.c,build/unit/%,$(unit_c))
 unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store tools/cachectl tests/unit) tests/unit/shim/*/*.h)
-named = $(shell sed -nE '1,10s|^/\* $(2): (.*) \*/|\1|p' tests/unit/$(1).c)
+named = $(call named_in,tests/unit/$(1).c,$(2))
+named_in = $(shell sed -nE '1,10s|^/\* $(2): (.*) \*/|\1|p' $(1))
 
 .SECONDEXPANSION:
 build/unit/%: tests/unit/%.c $$(call named,$$*,sources) $(unit_h) | build/unit
@@ -99,6 +102,38 @@ unit_all := $(if $(T),$(filter %/$(T) %/test_$(T) %/$(T).py %/test_$(T).py %/$(T
 unit-build: $(unit_bin)
 unit: $(filter build/%,$(unit_all))
 	@$(if $(unit_all),prove -j$$(nproc) --exec tests/lib/run-unit $(unit_all),echo no unit tests)
+
+# A fuzzer is tests/fuzz/fuzz_NAME.c, whose first lines say the same, and its flags.
+# With clang, since libFuzzer is its.
+CLANG ?= clang
+RUNS ?= 1000000
+fuzz_bin := $(patsubst tests/fuzz/fuzz_%.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+build/fuzz/%: tests/fuzz/fuzz_%.c $$(call named_in,tests/fuzz/fuzz_$$*.c,sources) tests/fuzz/fuzz.h $(unit_h)
+	@mkdir -p $(@D)
+	$(call say,FUZZ)
+	$(Q)$(CLANG) -std=gnu11 -O2 -g $(warnings) $(defines) -Iuapi -Ikmod -Idaemon $(pkgflags) \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		-o $@ $< $(call named_in,$<,sources) $(call libs,$(call named_in,$<,libs))
+build/fuzz/netlink: daemon/kernel.c	# which it includes
+
+fuzz_all := $(if $(T),$(filter %/$(T),$(fuzz_bin)),$(fuzz_bin))
+fuzz-build: $(fuzz_bin)
+fuzz: $(fuzz_all)
+	@$(if $(fuzz_all),prove -v --exec "tests/fuzz/run --runs $(RUNS)" $(notdir $(fuzz_all)),echo no such fuzzer)
+
+# What an attach makes of a tier after a power cut, by the module's own code.
+crash_kmod := $(addprefix kmod/,record.c recover.c frame.c index.c evict.c)
+build/helpers/crash: tests/crash/crash.c $(crash_kmod) $(wildcard kmod/*.h uapi/*.h)
+	@mkdir -p $(@D)
+	$(call say,CC  )
+	$(Q)$(CC) -std=gnu11 -O2 -g $(warnings) $(defines) -Iuapi -Ikmod -o $@ $(filter %.c,$^)
+
+IMAGES ?= 5000
+crash: user helpers
+	tests/lib/build-module $(K)
+	tests/vm/run -k $(K) --env KEEP_LOG=1 crash_images
+	build/helpers/crash --base build/vm/$(K)/crash_images/out/base \
+		--log build/vm/$(K)/crash_images/out/log --images $(IMAGES)
 
 vm: user helpers
 	tests/lib/build-module $(K)
@@ -172,7 +207,7 @@ version:
 clean:
 	rm -rf build
 
-.PHONY: all user daemon cli helpers module unit unit-build vm kunit test test-full lint demo deps bench man install install-dkms install-module version clean
+.PHONY: all user daemon cli helpers module unit unit-build fuzz fuzz-build crash vm kunit test test-full lint demo deps bench man install install-dkms install-module version clean
 .DELETE_ON_ERROR:
 
 -include $(patsubst %.o,%.d,$(call obj,$(daemon_src) $(cachectl_src)))

@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "recover.h"
 #include "stats.h"
 #include "tier.h"
 
@@ -178,70 +179,34 @@ static int read_units(struct bc_tier *tier)
 	return ret;
 }
 
-/* Void and damaged units become empty ones. */
-static void check_units(struct bc_tier *tier)
+static void recover(struct bc_tier *tier)
 {
+	const struct bc_layout *layout = &tier->super.layout;
+	struct bc_recovery recovery = {
+		.super = &tier->super,
+		.units = tier->units,
+		.frames = &tier->frames,
+		.index = &tier->index,
+	};
 	u64 unit;
+	u32 frame;
 
-	for (unit = 0; unit < tier->super.layout.clean_units; unit++) {
-		int ret = bc_unit_check(&tier->units[unit], BC_UNIT_MAGIC_CLEAN, unit,
-					tier->super.uuid);
-
-		if (ret == -EBADMSG)
+	for (unit = 0; unit < layout->clean_units; unit++) {
+		if (bc_recover_unit(&recovery, unit) == -EBADMSG)
 			bc_stat_inc(BC_STAT_UNIT_ERRORS);
-		if (ret)
-			memset(&tier->units[unit], 0, BC_UNIT_SIZE);
 		cond_resched();
 	}
-}
-
-/* Descriptors that no entry owns are erased, so that the image tells the truth. */
-static void erase_unowned(struct bc_tier *tier, struct bc_disk_desc *descs, u16 owned)
-{
-	u32 slot;
-
-	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
-		if (!(owned & BIT(slot)))
-			memset(&descs[slot], 0, sizeof(descs[slot]));
+	spin_lock(&tier->lock);
+	for (frame = 0; frame < layout->frame_count; frame++) {
+		bc_recover_frame(&recovery, frame);
+		cond_resched_lock(&tier->lock);
 	}
-}
-
-static u16 place_mask(const struct bc_place *place)
-{
-	return ((1U << place->count) - 1) << place->slot;
-}
-
-static void recover_frame(struct bc_tier *tier, u32 frame)
-{
-	struct bc_disk_desc *descs = bc_clean_descs(tier, frame, 0);
-	struct bc_place place = { .frame = frame };
-	struct bc_desc first;
-	u32 slot = 0, bytes;
-	u16 owned = 0;
-
-	while (bc_recover_chunk(descs, &slot, &place, &first, &bytes)) {
-		place.frame = frame;
-		/* A sequence nobody can have handed out: not ours, whatever it is. */
-		if (first.seq >= tier->super.seq_reserved)
-			continue;
-		if (bc_frames_take(&tier->frames, &place))
-			continue;
-		/* Not on probation: what is read next must not sweep it out unseen. */
-		if (bc_index_insert(&tier->index, &first.key, first.block / BC_CHUNK_BLOCKS,
-				    &place, bytes, 0, BC_ENTRY_MAIN)) {
-			/* There already (an old place of it), or the index is full. */
-			bc_frames_release(&tier->frames, &place);
-			continue;
-		}
-		owned |= place_mask(&place);
-	}
-	erase_unowned(tier, descs, owned);
+	spin_unlock(&tier->lock);
 }
 
 int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
 {
 	const struct bc_layout *layout = &tier->super.layout;
-	u32 frame;
 	int ret;
 
 	mutex_init(&tier->table_mutex);
@@ -257,13 +222,7 @@ int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
 		NL_SET_ERR_MSG(extack, "clean table unreadable: check the device, or format it again");
 		return ret;
 	}
-	check_units(tier);
-	spin_lock(&tier->lock);
-	for (frame = 0; frame < layout->frame_count; frame++) {
-		recover_frame(tier, frame);
-		cond_resched_lock(&tier->lock);
-	}
-	spin_unlock(&tier->lock);
+	recover(tier);
 	/* All that was handed out before is below. */
 	atomic64_set(&tier->seq, tier->super.seq_reserved);
 	return 0;

@@ -19,6 +19,7 @@
 
 #include "blobcache_dev.h"
 #include "daemon.h"
+#include "dev_check.h"
 #include "fill.h"
 #include "resolve.h"
 
@@ -175,10 +176,9 @@ static int ioctl_hello(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&hello, arg, sizeof(hello)))
 		return -EFAULT;
-	if (hello.size != sizeof(hello) || hello.flags || hello.reserved[0] || hello.reserved[1])
-		return -EINVAL;
-	if (hello.version != BC_DEV_VERSION)
-		return -EPROTONOSUPPORT;
+	ret = bc_check_hello(&hello);
+	if (ret)
+		return ret;
 	if (!is_io_flusher())
 		return -EPERM;
 	if (df->epoch)
@@ -197,8 +197,7 @@ static int ioctl_claim(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&claim, arg, sizeof(claim)))
 		return -EFAULT;
-	if (claim.size != sizeof(claim) || claim.flags & ~BC_CLAIM_RENEW || claim.reserved[0] ||
-	    claim.reserved[1])
+	if (bc_check_claim(&claim))
 		return -EINVAL;
 	return bc_fill_claim(claim.id, df->epoch, claim.flags & BC_CLAIM_RENEW);
 }
@@ -210,8 +209,7 @@ static int ioctl_bind(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&bind, arg, sizeof(bind)))
 		return -EFAULT;
-	if (bind.size != sizeof(bind) || bind.flags || bind.reserved32 || bind.reserved[0] ||
-	    bind.reserved[1] || !bind.etag_length || bind.etag_length > BC_ETAG_MAX)
+	if (bc_check_bind(&bind))
 		return -EINVAL;
 	version.size = bind.object_size;
 	version.last_modified = bind.last_modified;
@@ -226,8 +224,7 @@ static int ioctl_fill(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&fill, arg, sizeof(fill)))
 		return -EFAULT;
-	if (fill.size != sizeof(fill) || fill.flags || fill.reserved32 || fill.reserved[0] ||
-	    fill.reserved[1])
+	if (bc_check_fill(&fill))
 		return -EINVAL;
 	return bc_fill_copy(fill.id, df->epoch, fill.offset, fill.length,
 			    u64_to_user_ptr(fill.address));
@@ -239,8 +236,7 @@ static int ioctl_done(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&done, arg, sizeof(done)))
 		return -EFAULT;
-	if (done.size != sizeof(done) || done.flags || done.reserved[0] || done.reserved[1] ||
-	    done.status >= BC_DONE_STATUS_COUNT)
+	if (bc_check_done(&done))
 		return -EINVAL;
 	return bc_fill_done(done.id, df->epoch, done.status, done.retry_after_ms);
 }

@@ -259,7 +259,8 @@ int bc_evict_one(struct bc_evict *evict, const struct bc_key *key, u32 chunk, u3
 	if (bc_index_group_full(evict->index, own))
 		return evict_in_group(evict, own, &budget, place);
 	ret = evict_in_group(evict, victim_group(evict, own), &budget, place);
-	for (tries = 1; ret == -ENOSPC && tries < groups(evict); tries++) {
+	/* All of them, since the first one may come again and another not. */
+	for (tries = 0; ret == -ENOSPC && tries < groups(evict); tries++) {
 		evict->other = (evict->other + 1) % groups(evict);
 		ret = evict_in_group(evict, evict->other, &budget, place);
 	}

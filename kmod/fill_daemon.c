@@ -8,6 +8,7 @@
 #include <linux/uaccess.h>
 
 #include "daemon.h"
+#include "dev_check.h"
 #include "fill.h"
 #include "segment.h"
 #include "stats.h"
@@ -107,20 +108,6 @@ int bc_fill_bind(u64 id, u64 epoch, struct bc_version *version)
 	return ret;
 }
 
-static int check_range(const struct bc_fill *fill, u64 offset, u32 length)
-{
-	u64 start = (u64)fill->chunk << BC_CHUNK_SHIFT;
-	u64 end = start + fill->length;
-
-	if (!length || length > BC_CHUNK_SIZE || offset % BC_FILL_ALIGN)
-		return -EINVAL;
-	if (offset < start || offset >= end || length > end - offset)
-		return -ERANGE;
-	if (length % BC_FILL_ALIGN && offset + length != end)
-		return -EINVAL;
-	return 0;
-}
-
 static int fill_page(struct bc_fill *fill, u32 index, u32 bytes, const void __user *from)
 {
 	void *to = kmap_local_page(fill->pages[index]);
@@ -181,7 +168,7 @@ int bc_fill_copy(u64 id, u64 epoch, u64 offset, u32 length, const void __user *b
 		return ret;
 	ret = -EPROTO;
 	if (bc_object_bound(fill->object) == BC_BOUND_STORE)
-		ret = check_range(fill, offset, length);
+		ret = bc_check_range(fill->chunk, fill->length, offset, length);
 	if (!ret)
 		ret = copy_in(fill, offset, length, bytes);
 	if (!ret) {

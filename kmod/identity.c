@@ -631,7 +631,9 @@ int bc_identity_init(u32 max)
 		table.buckets[i].forgot_ns = S64_MIN;
 	}
 	atomic_set(&table.count, 0);
+	atomic_set(&table.marks, 0);
 	atomic_set(&table.hand, 0);
+	table.marks_lost = false;
 	return 0;
 }
 

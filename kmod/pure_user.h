@@ -256,6 +256,9 @@ static inline void *memchr_inv(const void *start, int c, size_t bytes)
 {
 	const u8 *p = start;
 
+	/* Mostly there is nothing, and the library is quick to say so. */
+	if (bytes && *p == (u8)c && !memcmp(p, p + 1, bytes - 1))
+		return NULL;
 	for (; bytes; bytes--, p++)
 		if (*p != (u8)c)
 			return (void *)p;

@@ -2,6 +2,7 @@
 #include "store/listing.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <expat.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,9 +113,11 @@ static void on_text(void *context, const char *bytes, int length)
 static uint64_t parse_length(struct bc_listing *listing, const char *text)
 {
 	char *end;
-	unsigned long long value = strtoull(text, &end, 10);
+	unsigned long long value;
 
-	if (*text < '0' || *text > '9' || *end)
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno)
 		stop(listing);
 	return value;
 }
@@ -126,6 +129,9 @@ static void take_name(struct bc_listing *listing)
 	if (listing->encoded) {
 		length = bc_percent_decode(listing->text.bytes, length);
 		listing->text.bytes[length] = 0;
+		/* What is before an encoded zero would be another object's name. */
+		if (strlen(listing->text.bytes) != length)
+			stop(listing);
 	}
 	free(listing->name);
 	listing->name = strdup(listing->text.bytes);

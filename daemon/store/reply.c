@@ -34,6 +34,9 @@ static bool skip_char(const char **at, const char *end, char c)
 /* "bytes 0-9/10", "bytes 0-9/\*" or "bytes \*\/10" */
 static bool parse_range(struct bc_reply *reply, const char *at, const char *end)
 {
+	/* Two of them: the range of one says nothing about the total of the other. */
+	if (reply->has_range || reply->has_total)
+		return false;
 	if (end - at < 6 || strncasecmp(at, "bytes ", 6))
 		return false;
 	at += 6;
@@ -172,7 +175,10 @@ static void parse_status(struct bc_reply *reply, const char *line, size_t length
 	uint64_t status;
 
 	*reply = (struct bc_reply){ 0 };
-	if (!at++ || !parse_number(&at, end, &status) || status > 999)
+	if (!at)
+		return;
+	at++;
+	if (!parse_number(&at, end, &status) || status > 999)
 		return;
 	reply->status = (unsigned int)status;
 }

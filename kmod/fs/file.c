@@ -37,11 +37,14 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 	stat->ino = visible->attr.ino;
 	if (!S_ISREG(inode->i_mode))
 		return 0;
-	size = stat->size;
-	if (bc_dentry_in_place(path->dentry) && bc_version_shown(visible, &size, &stat->mtime)) {
-		bc_visible_set_size(inode, size, &changes);
-		stat->size = size;
-	}
+	/* Not that of the inode, which may still be a version's that is not shown any more. */
+	spin_lock(&visible->lock);
+	size = visible->attr.size;
+	spin_unlock(&visible->lock);
+	if (bc_dentry_in_place(path->dentry))
+		bc_version_shown(visible, &size, &stat->mtime);
+	bc_visible_set_size(inode, size, &changes);
+	stat->size = size;
 	/* A lower that does not count blocks would make it look like a file of holes. */
 	stat->blocks = DIV_ROUND_UP_ULL(stat->size, 512);
 	return 0;

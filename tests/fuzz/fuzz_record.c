@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* sources: kmod/record.c */
+/* flags: -max_len=8300 */
 /*
  * Everything that reads a device, on bytes from libFuzzer. Checksums are
  * repaired, since a fuzzer finds none; the first byte says whether. What is
  * accepted must keep the promises of kmod/record.h.
- *
- * clang -g -O1 -D_GNU_SOURCE -Iuapi -Ikmod -fsanitize=fuzzer,address,undefined \
- *	tests/fuzz/fuzz_record.c kmod/record.c
  */
+#include "fuzz.h"
 #include "record.h"
-
-#define need(condition) do { if (!(condition)) abort(); } while (0)
 
 static void repair(void *unit, size_t crc_offset)
 {
@@ -117,9 +114,7 @@ static void one_unit(struct bc_disk_clean_unit *unit, bool fix)
 		one_frame(&unit->desc[frame * BC_FRAME_BLOCKS]);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct bc_disk_super supers[2];
 	static struct bc_disk_clean_unit unit;

@@ -539,6 +539,22 @@ static void own_group_first(void **state)
 	assert_int_equal(bc_evict_one(&t.evict, &key, mine, U32_MAX, &place), -ENOSPC);
 }
 
+/* Guards: what may go is found, whichever group it is in and wherever the last search ended. */
+static void any_group(void **state)
+{
+	const u32 mine = chunk_in(9, 0);
+	struct bc_place place;
+	u32 group, chunk;
+
+	(void)state;
+	for (group = 0; group < GROUPS; group++) {
+		chunk = chunk_in(group, 0);
+		insert(chunk);
+		assert_int_equal(bc_evict_one(&t.evict, &key, mine, U32_MAX, &place), 0);
+		assert_int_equal(place.frame, 100 + chunk);
+	}
+}
+
 /* Guards: a group that has far less than others takes from them. */
 static void no_group_starves(void **state)
 {
@@ -615,6 +631,7 @@ int main(void)
 		test_groups(duel),
 		test_groups(demoted_are_room),
 		test_groups(own_group_first),
+		test_groups(any_group),
 		test_groups(no_group_starves),
 		test_groups(entries_of_a_group),
 		test_groups(memory),

@@ -74,6 +74,7 @@ static void test_bound(void **state)
 		{ PARTIAL "Content-Range: bytes 4095-8191/10000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/10001\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/*\r\n", BC_DONE_FAILED, true, false },
+		{ PARTIAL "Content-Range: bytes */10000\r\nContent-Range: bytes 4096-8191/*\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 4096-8191/8000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes 8191-4096/10000\r\n", BC_DONE_FAILED, true, false },
 		{ PARTIAL "Content-Range: bytes +4096-8191/10000\r\n", BC_DONE_FAILED, true, false },
@@ -286,6 +287,8 @@ static void test_bad_listings(void **state)
 		"", "x", HEAD "<Blobs>", HEAD "</Blobs>" TAIL,
 		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>-1</Content-Length></Blob></Blobs>" TAIL,
 		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>1x</Content-Length></Blob></Blobs>" TAIL,
+		HEAD "<Blobs><Blob><Name>a</Name><Content-Length>18446744073709551616</Content-Length></Blob></Blobs>" TAIL,
+		HEAD "<Blobs><Blob><Name Encoded=\"true\">a%00b</Name></Blob></Blobs>" TAIL,
 		"<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY b \"c\">]><EnumerationResults>&b;</EnumerationResults>",
 		"<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a></a>",
 	};
