@@ -56,54 +56,96 @@ void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place)
 	mark_dirty(tier, place->frame);
 }
 
-static int write_unit(struct bc_tier *tier, u64 unit, void *bounce)
+/* Units as they were at one moment, in memory of their own. */
+#define BATCH_UNITS	64
+
+struct batch {
+	u32 count;
+	u64 unit[BATCH_UNITS];
+	u8 bytes[BATCH_UNITS][BC_UNIT_SIZE] __aligned(PAGE_SIZE);
+};
+
+static_assert(PAGE_SIZE % BC_UNIT_SIZE == 0 || BC_UNIT_SIZE % PAGE_SIZE == 0,
+	      "a unit in a batch lies in whole pages");
+
+/* Take dirty units from @unit on. Return: where to go on. */
+static u64 take_units(struct bc_tier *tier, struct batch *batch, u64 unit)
+{
+	u64 units = tier->super.layout.clean_units;
+
+	batch->count = 0;
+	while (batch->count < BATCH_UNITS &&
+	       (unit = find_next_bit(tier->unit_dirty, units, unit)) < units) {
+		spin_lock(&tier->lock);
+		__clear_bit(unit, tier->unit_dirty);
+		tier->units_dirty--;
+		memcpy(batch->bytes[batch->count], &tier->units[unit], BC_UNIT_SIZE);
+		spin_unlock(&tier->lock);
+		batch->unit[batch->count++] = unit++;
+	}
+	return unit;
+}
+
+/* Still to be written: a later success must not make the tier look complete. */
+static void give_units_back(struct bc_tier *tier, const struct batch *batch, u32 i)
+{
+	spin_lock(&tier->lock);
+	for (; i < batch->count; i++) {
+		if (!__test_and_set_bit(batch->unit[i], tier->unit_dirty))
+			tier->units_dirty++;
+	}
+	spin_unlock(&tier->lock);
+}
+
+static int write_unit(struct bc_tier *tier, u64 unit, void *bytes)
 {
 	u64 offset = tier->super.layout.clean_offset + (unit << BC_UNIT_SHIFT);
 	int ret;
 
-	spin_lock(&tier->lock);
-	__clear_bit(unit, tier->unit_dirty);
-	tier->units_dirty--;
-	memcpy(bounce, &tier->units[unit], BC_UNIT_SIZE);
-	spin_unlock(&tier->lock);
-	bc_unit_seal(bounce, BC_UNIT_MAGIC_CLEAN, unit, tier->super.attach_count,
+	bc_unit_seal(bytes, BC_UNIT_MAGIC_CLEAN, unit, tier->super.attach_count,
 		     tier->super.uuid);
-	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, bounce, BC_UNIT_SIZE);
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, bytes, BC_UNIT_SIZE);
 	bc_tier_io_result(tier, ret);
-	if (!ret)
-		return 0;
-	/* Still to be written: a later success must not make the tier look complete. */
-	spin_lock(&tier->lock);
-	if (!__test_and_set_bit(unit, tier->unit_dirty))
-		tier->units_dirty++;
-	spin_unlock(&tier->lock);
 	return ret;
 }
 
 /*
- * The flush puts the blocks' bytes before their records: what a record says is
- * on the device. (If the device lies, the checksum finds out.)
+ * The flush puts the blocks' bytes before their records, and so comes after these were
+ * copied: what a record says is on the device. (If the device lies, the checksum finds out.)
  */
+static int write_batch(struct bc_tier *tier, struct batch *batch)
+{
+	int ret = blkdev_issue_flush(tier->bdev.bdev);
+	u32 i;
+
+	for (i = 0; i < batch->count && !ret; i++)
+		ret = write_unit(tier, batch->unit[i], batch->bytes[i]);
+	if (ret)
+		give_units_back(tier, batch, i ? i - 1 : 0);
+	return ret;
+}
+
 int bc_clean_write(struct bc_tier *tier)
 {
-	u64 units = tier->super.layout.clean_units, unit = 0;
-	void *bounce = (void *)__get_free_page(GFP_KERNEL);
+	struct batch *batch = vmalloc(sizeof(*batch));
+	u64 unit = 0;
 	int ret = 0;
 
-	if (!bounce)
+	if (!batch)
 		return -ENOMEM;
 	mutex_lock(&tier->table_mutex);
-	if (READ_ONCE(tier->units_dirty))
-		ret = blkdev_issue_flush(tier->bdev.bdev);
-	while (!ret && (unit = find_next_bit(tier->unit_dirty, units, unit)) < units)
-		ret = write_unit(tier, unit++, bounce);
+	do {
+		unit = take_units(tier, batch, unit);
+		if (batch->count)
+			ret = write_batch(tier, batch);
+	} while (!ret && batch->count == BATCH_UNITS);
 	if (ret) {
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
 		pr_err_ratelimited("%s: clean table not written: error %d; chunks stored since are lost at the next attach\n",
 				   tier->name, ret);
 	}
 	mutex_unlock(&tier->table_mutex);
-	free_page((unsigned long)bounce);
+	vfree(batch);
 	return ret;
 }
 

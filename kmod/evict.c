@@ -201,8 +201,15 @@ static enum bc_visit move_hand(struct search *search, enum bc_hand hand)
 
 static void remember(struct bc_evict *evict, const struct bc_victim *victim)
 {
-	if (victim->known && !victim->main)
+	if (victim->known && !victim->main && !victim->demoted)
 		WRITE_ONCE(*ghost_of(evict, victim->hash), fingerprint(victim->hash));
+}
+
+void bc_evict_remember(struct bc_evict *evict, const struct bc_key *key, u32 chunk)
+{
+	u64 hash = bc_chunk_hash(key, chunk);
+
+	WRITE_ONCE(*ghost_of(evict, hash), fingerprint(hash));
 }
 
 static int evict_in_group(struct bc_evict *evict, u32 group, u32 *budget, struct bc_place *place)

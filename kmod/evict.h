@@ -128,6 +128,9 @@ bool bc_evict_entry_free(const struct bc_evict *evict, const struct bc_key *key,
 int bc_evict_one(struct bc_evict *evict, const struct bc_key *key, u32 chunk, u32 budget,
 		 struct bc_place *place);
 
+/* A chunk went from the index without having been bc_evict_one()'s victim. */
+void bc_evict_remember(struct bc_evict *evict, const struct bc_key *key, u32 chunk);
+
 size_t bc_evict_memory(const struct bc_evict *evict);
 
 #endif /* BC_EVICT_H */

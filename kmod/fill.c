@@ -23,8 +23,12 @@ module_param(max_resting, uint, 0644);
 MODULE_PARM_DESC(max_resting,
 		 "chunks that no tier keeps and that are held in memory until they were read, of 1 MiB each");
 
-/* A reader that is not back by then is not going to read the rest of the chunk. */
+/*
+ * A reader that is not back by then is not going to read the rest of the chunk. What
+ * was read ahead may wait longer for a reader that is slow.
+ */
 #define REST_TIME	(10 * HZ)
+#define REST_TIME_UNREAD (60 * HZ)
 
 #define SCAN_INTERVAL	msecs_to_jiffies(250)
 
@@ -171,6 +175,8 @@ static void store_again(struct bc_fill *fill)
 	bc_fill_get(fill);	/* the store worker's */
 	atomic_inc(&bc_fills.storing);
 	queue_work(bc_fills.store_wq, &fill->store_work);
+	/* The scan may have seen neither count. */
+	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
 }
 
 /* Somebody joins for a better reason. If nobody waited yet, time begins anew. */
@@ -194,7 +200,8 @@ static void promote(struct bc_fill *fill, const struct bc_fill *reason)
 /*
  * Find the chunk's fill or add the given new one. The tier is asked again under
  * the lock, since a finished fill enters the index before it leaves the table.
- * Returns with a reference, or NULL if the chunk is on the tier by now.
+ * Returns with a reference, or NULL if the chunk is on the tier by now, or
+ * -ESTALE if its version is gone: what was fetched before may still be read.
  */
 static struct bc_fill *find_or_add(struct bc_fill *new)
 {
@@ -208,12 +215,14 @@ static struct bc_fill *find_or_add(struct bc_fill *new)
 	} else if (object->binding == BC_BOUND_STORE &&
 		   bc_tier_has(&object->key, new->chunk, bc_chunk_bytes(object, new->chunk))) {
 		fill = NULL;
+	} else if (READ_ONCE(object->gone)) {
+		fill = ERR_PTR(-ESTALE);
 	} else {
 		table_add(new);
 		bc_fill_get(new);	/* the table's */
 		fill = new;
 	}
-	if (fill)
+	if (!IS_ERR_OR_NULL(fill))
 		bc_fill_get(fill);
 	spin_unlock(&bc_fills.lock);
 	return fill;
@@ -304,6 +313,20 @@ void bc_fill_dispatch(struct bc_fill *fill)
 		without_daemon(fill);
 }
 
+/*
+ * More than can be in flight; or, where no tier keeps them, more than can rest in memory: they
+ * would push each other out unread, only to be fetched again.
+ */
+static bool too_many(enum bc_priority priority)
+{
+	u32 count = READ_ONCE(bc_fills.count), resting = READ_ONCE(bc_fills.resting);
+
+	if (count >= READ_ONCE(max_fills))
+		return true;
+	return priority == BC_PRIORITY_READAHEAD && resting &&
+	       count + resting >= READ_ONCE(max_resting);
+}
+
 int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority, bool limited,
 		  struct bc_fill **out)
 {
@@ -311,9 +334,7 @@ int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority
 
 	if (READ_ONCE(object->client->dead))
 		return -EIO;
-	if (READ_ONCE(object->gone))
-		return -ESTALE;
-	if (limited && (READ_ONCE(bc_fills.count) >= max_fills || !bc_daemon_alive())) {
+	if (limited && (too_many(priority) || !bc_daemon_alive())) {
 		bc_stat_inc(BC_STAT_PREFETCH_DROPPED);
 		return -EBUSY;
 	}
@@ -321,11 +342,15 @@ int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority
 	if (!new)
 		return -ENOMEM;
 	fill = find_or_add(new);
+	if (IS_ERR(fill)) {
+		bc_fill_put(new);
+		return PTR_ERR(fill);
+	}
 	if (fill == new) {
 		bc_stat_inc(limited ? BC_STAT_PREFETCH_REQUESTS : BC_STAT_FETCH_REQUESTS);
 		trace_bc_fill_start(new->id, chunk, priority);
 		bc_fill_dispatch(new);
-	} else if (fill) {
+	} else if (fill && !limited) {
 		bc_stat_inc(BC_STAT_JOINED_READS);
 	}
 	bc_fill_put(new);
@@ -414,8 +439,10 @@ void bc_fill_read(struct bc_io *io)
 			break;
 		if (!fill) {
 			/* It reached the tier meanwhile. */
-			bc_read(io);
-			return;
+			if (bc_tier_read(io))
+				return;
+			ret = -EAGAIN;
+			continue;
 		}
 		ret = join(fill, io);
 		bc_fill_put(fill);
@@ -596,14 +623,15 @@ static void store_work(struct work_struct *work)
 {
 	struct bc_fill *fill = container_of(work, struct bc_fill, store_work);
 
+	bool wanted = READ_ONCE(fill->wanted);
 	bool stored = !fill->length || bc_tier_store(&fill->object->key, fill->chunk, fill->pages,
-						     fill->length, READ_ONCE(fill->wanted));
+						     fill->length, wanted);
 
 	atomic_dec(&bc_fills.storing);
 	if (stored)
 		bc_fill_end(fill, 0);
 	else
-		bc_fill_rest(fill);
+		bc_fill_rest(fill, wanted);
 	bc_fill_put(fill);
 }
 
@@ -632,14 +660,15 @@ static bool begin_rest(struct bc_fill *fill)
 	    all_seen(fill))
 		return false;
 	WRITE_ONCE(fill->state, BC_FILL_RESTING);
-	fill->rests_until = jiffies + REST_TIME;
+	fill->rests_until = jiffies + (bitmap_empty(fill->seen, BC_CHUNK_PAGES) ?
+				       REST_TIME_UNREAD : REST_TIME);
 	bc_fills.count--;
 	bc_fills.resting++;
 	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
 	return true;
 }
 
-void bc_fill_rest(struct bc_fill *fill)
+void bc_fill_rest(struct bc_fill *fill, bool wanted)
 {
 	struct bc_fill *other = NULL;
 	bool rests;
@@ -648,6 +677,9 @@ void bc_fill_rest(struct bc_fill *fill)
 	rests = begin_rest(fill);
 	if (rests)
 		other = one_too_many();
+	/* Somebody asked for it to be kept after the tier was asked without that. */
+	if (rests && fill->wanted && !wanted)
+		store_again(fill);
 	spin_unlock(&bc_fills.lock);
 	if (!rests)
 		bc_fill_end(fill, 0);
@@ -688,7 +720,8 @@ void bc_fills_abort(struct bc_client *client, int error)
 
 	while ((fill = next_match(id, of_client, client))) {
 		id = fill->id;
-		bc_fill_end(fill, error);
+		/* What rests was fetched well. */
+		bc_fill_end(fill, READ_ONCE(fill->state) == BC_FILL_RESTING ? 0 : error);
 		bc_fill_put(fill);
 	}
 	bc_lower_purge(client);
@@ -775,13 +808,17 @@ static void scan_work(struct work_struct *work)
 {
 	struct bc_fill *fill;
 	u64 id = 0;
+	bool more;
 
 	while ((fill = next_match(id, needs_attention, NULL))) {
 		id = fill->id;
 		attend(fill);
 		bc_fill_put(fill);
 	}
-	if (READ_ONCE(bc_fills.count) || READ_ONCE(bc_fills.resting))
+	spin_lock(&bc_fills.lock);
+	more = bc_fills.count || bc_fills.resting;
+	spin_unlock(&bc_fills.lock);
+	if (more)
 		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
 }
 

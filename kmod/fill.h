@@ -166,8 +166,11 @@ bool bc_fill_try_lower(struct bc_fill *fill);
 /* End a fill: complete its readers, take it off the table. */
 void bc_fill_end(struct bc_fill *fill, int error);
 
-/* End a fill in state STORING that no tier keeps; let it rest before. */
-void bc_fill_rest(struct bc_fill *fill);
+/*
+ * End a fill in state STORING that no tier keeps; let it rest before. @wanted: what the tier was
+ * told when it was asked.
+ */
+void bc_fill_rest(struct bc_fill *fill, bool wanted);
 
 /* Complete the readers whose bytes are there. */
 void bc_fill_wake_covered(struct bc_fill *fill);

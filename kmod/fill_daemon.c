@@ -233,14 +233,15 @@ static int done_ok(struct bc_fill *fill, u64 epoch)
 		return -ENODATA;
 	}
 	bc_fill_wake_covered(fill);
-	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING) {
+	/* The number of those that are wanted is bounded by max_fills. */
+	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING || READ_ONCE(fill->wanted)) {
 		queue_work(bc_fills.store_wq, &fill->store_work);
 		return 0;
 	}
 	/* The tier does not keep up: its readers are served, the chunk is not kept. */
 	atomic_dec(&bc_fills.storing);
 	bc_stat_inc(BC_STAT_NO_SPACE);
-	bc_fill_rest(fill);
+	bc_fill_rest(fill, true);
 	bc_fill_put(fill);
 	return 0;
 }

@@ -192,6 +192,11 @@ int bc_frames_take(struct bc_frames *frames, const struct bc_place *place)
 	return 0;
 }
 
+bool bc_frames_fit(const struct bc_frames *frames, u32 frame, u32 blocks)
+{
+	return longest_free_run(frames->used[frame]) >= blocks;
+}
+
 size_t bc_frames_memory(const struct bc_frames *frames)
 {
 	return frames->count * sizeof(*frames->used) +

@@ -62,6 +62,9 @@ void bc_frames_release(struct bc_frames *frames, const struct bc_place *place);
 int bc_frames_take(struct bc_frames *frames, const struct bc_place *place);
 
 /* Bytes of memory in use. */
+/* Has this frame a run of so many free blocks? */
+bool bc_frames_fit(const struct bc_frames *frames, u32 frame, u32 blocks);
+
 size_t bc_frames_memory(const struct bc_frames *frames);
 
 #endif /* BC_FRAME_H */

@@ -65,9 +65,9 @@ static void set_state(struct bc_index *index, struct bc_entry *entry, u8 state)
 		count_blocks(index, entry, state, 1);
 	}
 	if (changed & BC_ENTRY_PINNED)
-		atomic_add(state & BC_ENTRY_PINNED ? (int)entry_count(entry) :
-						     -(int)entry_count(entry),
-			   &index->pinned_blocks);
+		atomic64_add(state & BC_ENTRY_PINNED ? (int)entry_count(entry) :
+						       -(int)entry_count(entry),
+			     &index->pinned_blocks);
 	WRITE_ONCE(entry->state, state);
 }
 
@@ -551,6 +551,7 @@ static enum bc_visit visit_live(struct bc_index *index, struct bc_entry *entry, 
 		return BC_VISIT_SPARED;
 	victim->known = true;
 	victim->main = entry->state & BC_ENTRY_MAIN;
+	victim->demoted = entry->state & BC_ENTRY_DEMOTED;
 	victim->hash = bc_name_hash(&entry->name);
 	unhash(index, entry);
 	return BC_VISIT_EVICTED;

@@ -85,7 +85,7 @@ struct bc_index {
 	u32 group_entries;	/* of each group */
 	u32 group_lines;
 	u8 tick;		/* coarse time: the owner's; see bc_index_lookup() */
-	atomic_t pinned_blocks;	/* of entries with BC_ENTRY_PINNED */
+	atomic64_t pinned_blocks; /* of entries with BC_ENTRY_PINNED */
 	struct bc_entry *entry;
 	struct bc_index_line *line;
 	struct bc_index_group *group;
@@ -219,6 +219,7 @@ struct bc_victim {
 	u64 hash;
 	bool known;		/* live until now: else it was dead, and nobody's */
 	bool main;
+	bool demoted;
 };
 
 /**

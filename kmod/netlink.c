@@ -675,15 +675,8 @@ static int put_pin(struct sk_buff *msg, const struct bc_pin *pin)
 	return 0;
 }
 
-struct pin_dump {
-	struct sk_buff *skb;
-	struct netlink_callback *cb;
-};
-
-static int dump_pin(const struct bc_pin *pin, void *arg)
+static int dump_pin(const struct bc_pin *pin, struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct netlink_callback *cb = ((struct pin_dump *)arg)->cb;
-	struct sk_buff *skb = ((struct pin_dump *)arg)->skb;
 	void *head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
 				 NLM_F_MULTI, BC_CMD_PIN_GET);
 
@@ -701,12 +694,19 @@ static int dump_pin(const struct bc_pin *pin, void *arg)
 /* args[0]: id of the last pin told */
 static int pin_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct pin_dump dump = { .skb = skb, .cb = cb };
-	int ret;
+	struct bc_pin *pin;
+	int ret = 0;
 
 	if (!allowed(cb->skb))
 		return -EPERM;
-	ret = bc_pins_for_each(cb->args[0], dump_pin, &dump);
+	while (!ret && (pin = bc_pins_next(cb->args[0]))) {
+		if (IS_ERR(pin)) {
+			ret = PTR_ERR(pin);
+			break;
+		}
+		ret = dump_pin(pin, skb, cb);
+		kfree(pin);
+	}
 	return skb->len ?: ret;
 }
 

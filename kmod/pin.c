@@ -73,7 +73,7 @@ static u64 max_blocks(const struct bc_tier *tier)
 /* A tier may be smaller than the one for which the pins were made. */
 static bool has_room(struct bc_tier *tier, u32 blocks)
 {
-	return (u32)atomic_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
+	return (u64)atomic64_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
 }
 
 int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
@@ -230,22 +230,32 @@ void bc_pins_apply(void)
 	mutex_unlock(&pins_mutex);
 }
 
-int bc_pins_for_each(unsigned long after, int (*fn)(const struct bc_pin *pin, void *arg),
-		     void *arg)
+static struct bc_pin *pin_copy(const struct bc_pin *pin)
 {
-	struct bc_pin *pin;
-	int ret = 0;
+	size_t source = strlen(pin->source) + 1, path = strlen(pin->path) + 1;
+	struct bc_pin *copy = kmemdup(pin, sizeof(*pin) + source + path, GFP_KERNEL);
 
-	mutex_lock(&pins_mutex);
+	if (!copy)
+		return ERR_PTR(-ENOMEM);
+	copy->source = (const char *)(copy + 1);
+	copy->path = copy->source + source;
+	return copy;
+}
+
+struct bc_pin *bc_pins_next(unsigned long after)
+{
+	struct bc_pin *pin, *copy = NULL;
+
+	if (mutex_lock_killable(&pins_mutex))
+		return ERR_PTR(-EINTR);
 	list_for_each_entry(pin, &pins, node) {
-		if (pin->id <= after)
-			continue;
-		ret = fn(pin, arg);
-		if (ret)
+		if (pin->id > after) {
+			copy = pin_copy(pin);
 			break;
+		}
 	}
 	mutex_unlock(&pins_mutex);
-	return ret;
+	return copy;
 }
 
 int bc_pins_init(void)

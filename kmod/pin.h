@@ -58,15 +58,13 @@ bool bc_pins_have(const struct bc_key *key);
 void bc_pins_apply(void);
 
 /**
- * bc_pins_for_each - visit pins in order of ids
+ * bc_pins_next - a copy of a pin, in order of ids
  * @after: id of the last one seen, 0 to begin
- * @fn: called with a lock that pinning takes too; anything but 0 ends the visit
- * @arg: for @fn
  *
- * May sleep. Return: what @fn returned last, or 0.
+ * Process context. Return: what the caller frees with kfree(), NULL behind the last, or -ENOMEM,
+ * -EINTR.
  */
-int bc_pins_for_each(unsigned long after, int (*fn)(const struct bc_pin *pin, void *arg),
-		     void *arg);
+struct bc_pin *bc_pins_next(unsigned long after);
 
 int bc_pins_init(void);
 void bc_pins_exit(void);

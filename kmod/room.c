@@ -62,9 +62,11 @@ static void evict_frame(struct bc_tier *tier, u32 frame)
 		if (bc_desc_decode(bc_clean_descs(tier, frame, slot), &desc) ||
 		    desc.kind != BC_KIND_CLEAN || desc.block % BC_CHUNK_BLOCKS)
 			continue;
-		if (!bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
-				     &place))
-			free_victim(tier, &place);
+		if (bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
+				    &place))
+			continue;
+		bc_evict_remember(&tier->evict, &desc.key, desc.block / BC_CHUNK_BLOCKS);
+		free_victim(tier, &place);
 	}
 }
 
@@ -73,10 +75,19 @@ static void evict_frame(struct bc_tier *tier, u32 frame)
 #define EVICT_VICTIMS	16
 #define EVICT_HOLDS	256
 
+/*
+ * Pinned blocks may be spread so that no frame has as many others in one run. So
+ * many victims that give no room are proof enough, for so long: going on would
+ * empty the tier for nothing.
+ */
+#define EVICT_FUTILE	32
+#define TIGHT_TIME	(10 * HZ)
+
 struct want {
 	const struct bc_key *key;
 	u32 chunk;
 	u32 blocks;
+	u32 futile;
 };
 
 static bool find_room(struct bc_tier *tier, const struct want *want, struct bc_place *place)
@@ -86,40 +97,65 @@ static bool find_room(struct bc_tier *tier, const struct want *want, struct bc_p
 	       !bc_frames_alloc(&tier->frames, want->blocks, place);
 }
 
-/* Return: 0 there is room, -EAGAIN some is to be made, -ECANCELED not for this one. */
+static bool tight(const struct bc_tier *tier, u32 blocks)
+{
+	lockdep_assert_held(&tier->lock);
+	return tier->tight_blocks && blocks >= tier->tight_blocks &&
+	       time_before(jiffies, tier->tight_until);
+}
+
+/* Return: 0 there is room, -EAGAIN some is to be made, -ECANCELED not for this one, -ENOSPC. */
 static int admit(struct bc_tier *tier, const struct want *want, bool wanted,
 		 struct bc_place *place)
 {
-	bool room, admitted;
+	bool room, admitted, full;
 
 	spin_lock(&tier->lock);
 	room = find_room(tier, want, place);
+	full = !room && tight(tier, want->blocks);
 	admitted = wanted || bc_evict_admit(&tier->evict, want->key, want->chunk, room);
 	spin_unlock(&tier->lock);
 	if (room)
 		return 0;
+	if (full)
+		return -ENOSPC;
 	return admitted ? -EAGAIN : -ECANCELED;
 }
 
-/* One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned. */
-static int try_room(struct bc_tier *tier, const struct want *want, struct bc_place *place)
+/* One victim. Return: 0 there is room, -EAGAIN go on, -ENOSPC there is none to be made. */
+static int evict_for(struct bc_tier *tier, struct want *want, struct bc_place *place)
 {
 	struct bc_place victim;
+	int ret;
+
+	lockdep_assert_held(&tier->lock);
+	ret = bc_evict_one(&tier->evict, want->key, want->chunk, EVICT_BUDGET, &victim);
+	if (ret)
+		return ret;
+	free_victim(tier, &victim);
+	if (find_room(tier, want, place))
+		return 0;
+	if (want->blocks > victim.count)
+		evict_frame(tier, victim.frame);
+	if (bc_frames_fit(&tier->frames, victim.frame, want->blocks) ||
+	    ++want->futile < EVICT_FUTILE)
+		return -EAGAIN;
+	tier->tight_blocks = want->blocks;
+	tier->tight_until = jiffies + TIGHT_TIME;
+	return -ENOSPC;
+}
+
+/* One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned. */
+static int try_room(struct bc_tier *tier, struct want *want, struct bc_place *place)
+{
 	int ret = -EAGAIN, i;
 
 	spin_lock(&tier->lock);
 	for (i = 0; i < EVICT_VICTIMS && ret == -EAGAIN; i++) {
-		if (find_room(tier, want, place)) {
+		if (find_room(tier, want, place))
 			ret = 0;
-			break;
-		}
-		ret = bc_evict_one(&tier->evict, want->key, want->chunk, EVICT_BUDGET, &victim);
-		if (ret)
-			break;
-		free_victim(tier, &victim);
-		if (want->blocks > victim.count)
-			evict_frame(tier, victim.frame);
-		ret = -EAGAIN;
+		else
+			ret = evict_for(tier, want, place);
 	}
 	spin_unlock(&tier->lock);
 	return ret;
@@ -135,6 +171,21 @@ int bc_room_make(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 
 		ret = try_room(tier, &want, place);
 		cond_resched();
 	}
+	return ret;
+}
+
+int bc_room_entry(struct bc_tier *tier, const struct bc_key *key, u32 chunk)
+{
+	struct bc_place victim;
+	int ret = 0;
+
+	spin_lock(&tier->lock);
+	if (!bc_evict_entry_free(&tier->evict, key, chunk)) {
+		ret = bc_evict_one(&tier->evict, key, chunk, EVICT_BUDGET, &victim);
+		if (!ret)
+			free_victim(tier, &victim);
+	}
+	spin_unlock(&tier->lock);
 	return ret;
 }
 

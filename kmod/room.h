@@ -28,6 +28,12 @@ u8 bc_room_tick(void);
 int bc_room_make(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 blocks,
 		 bool wanted, struct bc_place *place);
 
+/*
+ * The blocks that bc_room_make() found are there, but another chunk took the last entry: evict for
+ * one more. Return: 0 try again, or as bc_room_make().
+ */
+int bc_room_entry(struct bc_tier *tier, const struct bc_key *key, u32 chunk);
+
 /* Evict everything that is not pinned and not being read. A kill cuts it short. */
 void bc_room_clear(struct bc_tier *tier);
 

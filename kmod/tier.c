@@ -407,7 +407,7 @@ static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
 	info->free_bytes = tier->frames.free_blocks << BC_BLOCK_SHIFT;
 	spin_unlock(&tier->lock);
 	info->used_bytes = info->frame_bytes - info->free_bytes;
-	info->pinned_bytes = (u64)atomic_read(&tier->index.pinned_blocks) << BC_BLOCK_SHIFT;
+	info->pinned_bytes = (u64)atomic64_read(&tier->index.pinned_blocks) << BC_BLOCK_SHIFT;
 	info->chunks = READ_ONCE(tier->index.used);
 	info->chunks_max = tier->index.entries;
 	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +

@@ -42,6 +42,8 @@ struct bc_tier {
 	spinlock_t lock;		/* see above */
 	struct bc_frames frames;
 	struct bc_evict evict;
+	u32 tight_blocks;		/* no room for so many or more in one run, */
+	unsigned long tight_until;	/* it was found: jiffies */
 	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
 	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
 	u64 units_dirty;			/* their number */

@@ -80,13 +80,28 @@ static void release_entry(struct bc_io *io)
 	bc_tier_put(tier);
 }
 
+/*
+ * What could not be read is not used any more until the next attach: the same
+ * chunk would come to the same place.
+ */
+static void retire_place(struct bc_tier *tier, const struct bc_place *place)
+{
+	spin_lock(&tier->lock);
+	bc_clean_erase(tier, place);
+	spin_unlock(&tier->lock);
+}
+
 static void drop_entry(struct bc_io *io)
 {
 	struct bc_tier *tier = io->tier;
 	struct bc_place place;
 
-	if (!bc_index_remove_pinned(&tier->index, io->entry, &place))
-		bc_tier_free_place(tier, &place);
+	if (!bc_index_remove_pinned(&tier->index, io->entry, &place)) {
+		if (io->error)
+			retire_place(tier, &place);
+		else
+			bc_tier_free_place(tier, &place);
+	}
 	bc_pages_free(io->bounce, DIV_ROUND_UP(bounce_length(io), PAGE_SIZE));
 	io->bounce = NULL;
 	bc_tier_put(tier);
@@ -153,10 +168,27 @@ static void finish_work(struct work_struct *work)
 	bc_fill_read(io);
 }
 
+/* Blocks of a dead entry, which this read held last: their lock is not for where bios end. */
+static void free_dead_work(struct work_struct *work)
+{
+	struct bc_io *io = container_of(work, struct bc_io, work);
+	struct bc_place place = {
+		.frame = io->frame,
+		.slot = io->slot,
+		.count = DIV_ROUND_UP(io->bytes, BC_BLOCK_SIZE),
+	};
+	struct bc_tier *tier = io->tier;
+
+	bc_tier_free_place(tier, &place);
+	io->done(io, 0);
+	bc_tier_put(tier);
+}
+
 static void read_endio(struct bio *bio)
 {
 	struct bc_io *io = bio->bi_private;
 	struct bc_tier *tier = io->tier;
+	struct bc_place place;
 
 	io->error = blk_status_to_errno(bio->bi_status);
 	bio_put(bio);
@@ -166,7 +198,12 @@ static void read_endio(struct bio *bio)
 		return;
 	}
 	bc_segments_zero(io->bvecs, io->nr_bvecs, valid_length(io));
-	bc_index_unpin(&tier->index, io->entry);
+	if (unlikely(bc_index_unpin_last(&tier->index, io->entry, &place))) {
+		/* Another reader found a bad block in it. */
+		INIT_WORK(&io->work, free_dead_work);
+		queue_work(verify_wq, &io->work);
+		return;
+	}
 	io->done(io, 0);
 	bc_tier_put(tier);
 }
@@ -391,6 +428,28 @@ static bool drop_other_length(struct bc_tier *tier, const struct bc_key *key, u3
 	return true;
 }
 
+/* Others may take the entries that were free when room was made. */
+#define INSERT_TRIES	4
+
+static int insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
+		  const struct bc_place *place, u32 bytes)
+{
+	int tries, ret = 0;
+
+	for (tries = 0; tries < INSERT_TRIES; tries++) {
+		ret = bc_pins_insert(tier, key, chunk, place, bytes);
+		if (ret == -EEXIST) {
+			if (!drop_other_length(tier, key, chunk, bytes))
+				break;
+		} else if (ret != -ENOSPC || bc_room_entry(tier, key, chunk)) {
+			break;
+		}
+	}
+	if (ret == -ENOSPC)
+		bc_stat_inc(BC_STAT_NO_SPACE);
+	return ret;
+}
+
 static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct page **pages,
 		 u32 bytes, bool wanted)
 {
@@ -415,9 +474,7 @@ static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, stru
 	spin_lock(&tier->lock);
 	bc_clean_set(tier, &place, key, chunk, bytes, crc, atomic64_inc_return(&tier->seq));
 	spin_unlock(&tier->lock);
-	ret = bc_pins_insert(tier, key, chunk, &place, bytes);
-	if (ret == -EEXIST && drop_other_length(tier, key, chunk, bytes))
-		ret = bc_pins_insert(tier, key, chunk, &place, bytes);
+	ret = insert(tier, key, chunk, &place, bytes);
 	if (ret)
 		bc_tier_free_place(tier, &place);
 	return ret;

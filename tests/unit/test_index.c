@@ -436,14 +436,14 @@ static void user_pins(void **state)
 	/* A user's pin keeps it, and counts until it goes, whichever way. */
 	assert_int_equal(bc_index_insert(&index, &key, 1, &place, 3 << BC_BLOCK_SHIFT, 0,
 					 BC_ENTRY_PINNED), 0);
-	assert_int_equal(atomic_read(&index.pinned_blocks), 3);
+	assert_int_equal(atomic64_read(&index.pinned_blocks), 3);
 	assert_int_equal(bc_index_remove(&index, &key, 1, &place), -EBUSY);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, false), 3);
-	assert_int_equal(atomic_read(&index.pinned_blocks), 0);
+	assert_int_equal(atomic64_read(&index.pinned_blocks), 0);
 	assert_int_equal(bc_index_pin_chunk(&index, &key, 1, true), 3);
 	assert_true(bc_index_lookup(&index, &key, 1, &hit));
 	assert_int_equal(bc_index_remove_pinned(&index, hit.id, &place), 0);
-	assert_int_equal(atomic_read(&index.pinned_blocks), 0);
+	assert_int_equal(atomic64_read(&index.pinned_blocks), 0);
 	bc_index_free(&index);
 }
 
