@@ -106,7 +106,7 @@ void bc_ahead(struct file *file, u64 pos, u64 end)
 	struct bc_stream *stream;
 	u64 max;
 
-	if (bc_object_binding(object) != BC_BOUND_STORE)
+	if (bc_object_binding(object) != BC_BOUND_STORE || READ_ONCE(bf->advised))
 		return;
 	stream = stream_find(bf, pos, end);
 	if (!stream) {
@@ -122,18 +122,22 @@ void bc_ahead(struct file *file, u64 pos, u64 end)
 /* What is on the tier goes to the page cache, what is not goes to the tier. */
 static int willneed_tier(struct file *file, struct bc_object *object, u64 pos, u64 end)
 {
+	struct bc_file *bf = file->private_data;
 	int error = 0;
 	u64 next;
 
+	/* The kernel reads it as a sequential reader would, who wants no more than he said. */
+	WRITE_ONCE(bf->advised, true);
 	bc_prefetch(object, pos, end - pos, BC_PRIORITY_PREFETCH);
 	for (; pos < end && !error; pos = next) {
 		next = min(round_up(pos + 1, BC_CHUNK_SIZE), end);
 		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (bc_resident(object, pos))
+			error = -EINTR;
+		else if (bc_resident(object, pos))
 			error = generic_fadvise(file, pos, next - pos, POSIX_FADV_WILLNEED);
 		cond_resched();
 	}
+	WRITE_ONCE(bf->advised, false);
 	return error;
 }
 

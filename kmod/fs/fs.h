@@ -264,6 +264,7 @@ struct bc_stream {
  * @written_at: seconds since the epoch of the last write; 0 = none
  * @streams: see ahead.c
  * @stream_turn: which is replaced next
+ * @advised: what is read now was advised, and tells nothing of the reader; a hint too
  */
 struct bc_file {
 	struct inode *mapping;
@@ -272,6 +273,7 @@ struct bc_file {
 	time64_t written_at;
 	struct bc_stream streams[BC_STREAMS];
 	u32 stream_turn;
+	bool advised;
 };
 
 /* super.c */
