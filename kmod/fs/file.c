@@ -170,6 +170,7 @@ static ssize_t read_error(struct file *file, ssize_t ret)
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct file *file = iocb->ki_filp, *lower = bc_file_lower(file);
+	ssize_t ret;
 	int error;
 
 	if (lower)
@@ -179,8 +180,11 @@ static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 	error = bind(file, iocb->ki_pos);
 	if (error)
 		return error;
-	if (iocb->ki_flags & IOCB_DIRECT)
-		return read_error(file, bc_direct_read(iocb, to));
+	if (iocb->ki_flags & IOCB_DIRECT) {
+		ret = bc_direct_read(iocb, to);
+		/* The caller may have been told by now, and have closed the file. */
+		return ret == -EIOCBQUEUED ? ret : read_error(file, ret);
+	}
 	return read_error(file, generic_file_read_iter(iocb, to));
 }
 
