@@ -154,104 +154,6 @@ static void changed(void)
 	atomic_add_return(1, &table.changes);
 }
 
-static int insert(const struct bc_identity *identity, bool replace)
-{
-	struct bucket *bucket = bucket_of(&identity->path);
-	struct entry *new, **link;
-
-	if ((u32)atomic_read(&table.count) >= table.max)
-		evict();
-	new = kvmalloc_array(1, sizeof(*new), GFP_KERNEL);
-	if (!new)
-		return -ENOMEM;
-	new->identity = *identity;
-	new->used = replace;
-	new->next = NULL;
-
-	spin_lock(&bucket->lock);
-	link = find_link(bucket, &identity->volume, &identity->path);
-	if (!*link && (identity->resolved_ns > bucket->forgot_ns || is_mark(identity))) {
-		*link = new;
-		new = NULL;
-		atomic_add_return(1, &table.count);
-		count_mark(NULL, identity);
-	} else if (*link && replace && identity->resolved_ns >= (*link)->identity.resolved_ns) {
-		count_mark(&(*link)->identity, identity);
-		(*link)->identity = *identity;
-		(*link)->used = true;
-	}
-	spin_unlock(&bucket->lock);
-	kvfree(new);
-	return 0;
-}
-
-/**
- * bc_identity_store - record what the store said of a path
- * @identity: copied; replaces what was known
- *
- * Answers may arrive in another order than the questions were asked: what was asked later stays,
- * and what was asked before the path was forgotten is not recorded. (Nor, now and then, is that of
- * another path: forgetting is remembered per bucket. It is asked again then.)
- *
- * Process context, may sleep for memory.
- * Return: 0, also if something newer is known; or -ENOMEM.
- */
-int bc_identity_store(const struct bc_identity *identity)
-{
-	changed();
-	return insert(identity, true);
-}
-
-/**
- * bc_identity_insert_loaded - record what a tier knew
- * @identity: of bc_identity_decode(); what is known already is newer and stays
- *
- * Return: 0 or -ENOMEM.
- */
-int bc_identity_insert_loaded(const struct bc_identity *identity)
-{
-	return insert(identity, false);
-}
-
-/**
- * bc_identity_forget_asked - the store said that it has no such path
- * @volume: volume id
- * @path: path hash
- * @asked_ns: boot clock when it was asked; what was asked later stays
- */
-void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns)
-{
-	struct bucket *bucket = bucket_of(path);
-	struct entry **link, *entry;
-
-	spin_lock(&bucket->lock);
-	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
-	link = find_link(bucket, volume, path);
-	entry = *link;
-	if (entry && entry->identity.resolved_ns > asked_ns)
-		entry = NULL;
-	if (entry) {
-		*link = entry->next;
-		count_mark(&entry->identity, NULL);
-	}
-	spin_unlock(&bucket->lock);
-	if (entry) {
-		kvfree(entry);
-		atomic_dec_return(&table.count);
-		changed();
-	}
-}
-
-/**
- * bc_identity_forget - a path is no longer what was known, nor what the store was asked before now
- * @volume: volume id
- * @path: path hash
- */
-void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
-{
-	bc_identity_forget_asked(volume, path, ktime_get_boottime_ns());
-}
-
 /* @was is marked: what is known of it stays, the later of the two times counts. */
 static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 {
@@ -266,12 +168,195 @@ static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 		was->flags &= ~BC_IDENTITY_MOVED;
 	was->moved = mark->moved;
 	was->moved_ns = max(was->moved_ns, mark->moved_ns);
-	was->resolved_ns = max(was->resolved_ns, mark->resolved_ns);
+	/* No two marks are the same to who judges them. */
+	was->mark_ns = max(was->mark_ns + 1, mark->mark_ns);
+}
+
+/* Why an identity is put in. */
+enum reason {
+	LOADED,		/* a tier knew it: what is here is newer */
+	ANSWER,		/* the store said so: it knows nothing of what was written here since */
+	MARK,		/* it was written here */
+	RENAMED,	/* it is another file, by a rename here */
+};
+
+/* @is meets an entry. bucket->lock held. Return: whether it took its place, or changed it. */
+static bool meet(struct bc_identity *was, const struct bc_identity *is, enum reason reason)
+{
+	switch (reason) {
+	case LOADED:
+		return false;
+	case ANSWER:
+		if (is_mark(was) && is->mark_ns != was->mark_ns)
+			return false;
+		if (is->resolved_ns < was->resolved_ns)
+			return false;
+		break;
+	case MARK:
+		merge_mark(was, is);
+		return true;
+	case RENAMED:
+		break;
+	}
+	count_mark(was, is);
+	*was = *is;
+	if (!is_mark(is))
+		was->mark_ns = 0;
+	return true;
+}
+
+static int insert(const struct bc_identity *identity, enum reason reason)
+{
+	struct bucket *bucket = bucket_of(&identity->path);
+	struct entry *new, **link;
+
+	if ((u32)atomic_read(&table.count) >= table.max)
+		evict();
+	new = kvmalloc_array(1, sizeof(*new), GFP_KERNEL);
+	if (!new)
+		return -ENOMEM;
+	new->identity = *identity;
+	if (!is_mark(identity))
+		new->identity.mark_ns = 0;
+	new->used = reason != LOADED;
+	new->next = NULL;
+
+	spin_lock(&bucket->lock);
+	link = find_link(bucket, &identity->volume, &identity->path);
+	if (!*link && (identity->resolved_ns > bucket->forgot_ns || is_mark(identity))) {
+		*link = new;
+		new = NULL;
+		atomic_add_return(1, &table.count);
+		count_mark(NULL, identity);
+	} else if (*link && meet(&(*link)->identity, identity, reason)) {
+		(*link)->used = true;
+	}
+	spin_unlock(&bucket->lock);
+	kvfree(new);
+	return 0;
+}
+
+/**
+ * bc_identity_store - record what the store said of a path, or that it is another file
+ * @identity: copied; replaces what was known. With BC_IDENTITY_WRITTEN: the path was renamed to.
+ *
+ * No answer replaces a mark, whenever the store was asked: it may have had the older version still.
+ * Only who has judged that very mark may, and shows so by its mark_ns.
+ *
+ * Answers may arrive in another order than the questions were asked: what was asked later stays,
+ * and what was asked before the path was forgotten is not recorded. (Nor, now and then, is that of
+ * another path: forgetting is remembered per bucket. It is asked again then.)
+ *
+ * Process context, may sleep for memory.
+ * Return: 0, also if something newer is known; or -ENOMEM.
+ */
+int bc_identity_store(const struct bc_identity *identity)
+{
+	changed();
+	return insert(identity, is_mark(identity) ? RENAMED : ANSWER);
+}
+
+/**
+ * bc_identity_insert_loaded - record what a tier knew
+ * @identity: of bc_identity_decode(); what is known already is newer and stays
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bc_identity_insert_loaded(const struct bc_identity *identity)
+{
+	return insert(identity, LOADED);
+}
+
+/* bucket->lock held; the caller frees what is returned, by dispose(). */
+static struct entry *unlink_entry(struct entry **link)
+{
+	struct entry *entry = *link;
+
+	*link = entry->next;
+	count_mark(&entry->identity, NULL);
+	return entry;
+}
+
+static void dispose(struct entry *entry)
+{
+	if (!entry)
+		return;
+	kvfree(entry);
+	atomic_dec_return(&table.count);
+	changed();
+}
+
+/**
+ * bc_identity_forget_asked - the store said that it has no such path
+ * @volume: volume id
+ * @path: path hash
+ * @asked_ns: boot clock when it was asked; what was asked later stays, and marks do
+ */
+void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry **link, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
+	link = find_link(bucket, volume, path);
+	if (*link && !is_mark(&(*link)->identity) && (*link)->identity.resolved_ns <= asked_ns)
+		gone = unlink_entry(link);
+	spin_unlock(&bucket->lock);
+	dispose(gone);
+}
+
+/**
+ * bc_identity_forget - a path is no longer what was known, nor what the store was asked before now
+ * @volume: volume id
+ * @path: path hash
+ */
+void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry **link, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
+	link = find_link(bucket, volume, path);
+	if (*link)
+		gone = unlink_entry(link);
+	spin_unlock(&bucket->lock);
+	dispose(gone);
+}
+
+/**
+ * bc_identity_unmark - those who had a path open for writing wrote nothing
+ * @judged: copy of the mark; one that came later stays
+ *
+ * What the store said before is what is known again, and as old as it is.
+ */
+void bc_identity_unmark(const struct bc_identity *judged)
+{
+	struct bucket *bucket = bucket_of(&judged->path);
+	struct bc_identity *identity;
+	struct entry **link, *gone = NULL;
+
+	spin_lock(&bucket->lock);
+	link = find_link(bucket, &judged->volume, &judged->path);
+	identity = *link ? &(*link)->identity : NULL;
+	if (identity && is_mark(identity) && identity->mark_ns == judged->mark_ns) {
+		if (identity->etag_length) {
+			count_mark(identity, NULL);
+			identity->flags &= ~BC_IDENTITY_WRITTEN;
+			identity->moved_ns = 0;
+			identity->mark_ns = 0;
+		} else {
+			gone = unlink_entry(link);
+		}
+	}
+	spin_unlock(&bucket->lock);
+	dispose(gone);
 }
 
 /**
  * bc_identity_mark - a path was written here, or a writer came or went
- * @mark: volume, path, kind, moved, moved_ns, resolved_ns, written_at; and
+ * @mark: volume, path, kind, moved, moved_ns, resolved_ns, mark_ns, written_at; and
  *	BC_IDENTITY_WRITTEN in flags
  *
  * In one step with what is known of the path, since there may be several writers.
@@ -291,8 +376,20 @@ int bc_identity_mark(const struct bc_identity *mark)
 		entry->used = true;
 	}
 	spin_unlock(&bucket->lock);
-	/* Somebody else may insert it now: that is as late, and as good. */
-	return entry ? 0 : insert(mark, true);
+	return entry ? 0 : insert(mark, MARK);
+}
+
+/**
+ * bc_identity_lose_mark - a path is to be marked, for which there is no memory
+ * @volume: volume id
+ * @path: path hash
+ *
+ * Nothing is known of it from now on; and who knows nothing of a path takes it for written.
+ */
+void bc_identity_lose_mark(const struct bc_key *volume, const struct bc_key *path)
+{
+	WRITE_ONCE(table.marks_lost, true);
+	bc_identity_forget(volume, path);
 }
 
 /* Were there so many marks that some had to go? */

@@ -41,6 +41,8 @@ struct bc_lower_attr {
  * @size: of the version, as the store says
  * @last_modified: seconds since the epoch, as the store says
  * @resolved_ns: boot clock when the store was asked; may be negative, before this boot
+ * @mark_ns: of BC_IDENTITY_WRITTEN: boot clock when it was marked last. What is stored in place
+ *	of a mark tells by this which mark was judged; 0 = none.
  * @lower: what the lower showed when the version was recorded
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
@@ -56,6 +58,7 @@ struct bc_identity {
 	u64 size;
 	s64 last_modified;
 	s64 resolved_ns;
+	s64 mark_ns;
 	struct bc_lower_attr lower;
 	struct bc_lower_attr moved;
 	s64 moved_ns;
@@ -72,6 +75,8 @@ void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_volume(const struct bc_key *volume);
 int bc_identity_mark(const struct bc_identity *mark);
+void bc_identity_unmark(const struct bc_identity *judged);
+void bc_identity_lose_mark(const struct bc_key *volume, const struct bc_key *path);
 bool bc_identity_marks_lost(void);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);

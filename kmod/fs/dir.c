@@ -207,10 +207,8 @@ int bc_dentry_refresh(struct dentry *dentry, bool force)
 		int good = same_file(dentry, &stat, generation);
 
 		/* An answer from before a write would hide it: the next one asks again. */
-		if (good && atomic_read(&visible->changes) == changes) {
-			bc_visible_update(d_inode(dentry), &stat);
+		if (good && bc_visible_update(d_inode(dentry), &stat, &changes))
 			bc_dentry_set_lower(dentry, &path, generation, &stat);
-		}
 		path_put(&path);
 		return good;
 	}

@@ -23,8 +23,8 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 {
 	struct inode *inode = d_inode(path->dentry);
 	struct bc_inode *visible = BC_I(inode);
+	int changes, error;
 	u64 size;
-	int error;
 
 	if (!(flags & AT_STATX_DONT_SYNC) && !d_unhashed(path->dentry)) {
 		/* That it is another file now concerns those who look it up. */
@@ -32,13 +32,14 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 		if (error < 0)
 			return error;
 	}
+	changes = atomic_read(&visible->changes);
 	generic_fillattr(&nop_mnt_idmap, request_mask, inode, stat);
 	stat->ino = visible->attr.ino;
 	if (!S_ISREG(inode->i_mode))
 		return 0;
 	size = stat->size;
 	if (bc_dentry_in_place(path->dentry) && bc_version_shown(visible, &size, &stat->mtime)) {
-		bc_visible_set_size(inode, size);
+		bc_visible_set_size(inode, size, &changes);
 		stat->size = size;
 	}
 	if (request_mask & STATX_DIOALIGN) {
@@ -70,7 +71,7 @@ static int open_read(struct inode *inode, struct file *file)
 	/* Before we look for a writer: one that comes later is seen by the count. */
 	bf->writes = atomic_read_acquire(&BC_I(inode)->writes);
 	if (!must_bypass(file))
-		mapping = bc_version_choose(inode);
+		mapping = bc_version_choose(file->f_path.dentry);
 	if (IS_ERR(mapping))
 		return PTR_ERR(mapping);
 	if (!mapping)
@@ -145,18 +146,38 @@ static int bind(struct file *file, loff_t pos)
 {
 	struct bc_file *bf = file->private_data;
 	struct bc_object *object = BC_I(bf->mapping)->object;
-	int error;
+	struct inode *inode = file_inode(file);
+	int changes, error;
 
 	if (likely(!is_unbound(file)))
 		return 0;
+	changes = atomic_read(&BC_I(inode)->changes);
 	/* What is to be read next does as well as the beginning. */
 	if (pos >= i_size_read(bf->mapping))
 		pos = 0;
 	error = bc_object_bind(object, pos);
 	if (error)
 		return error == -ENOENT ? -ESTALE : error;
-	bc_visible_set_size(file_inode(file), i_size_read(bf->mapping));
+	bc_visible_set_size(inode, i_size_read(bf->mapping), &changes);
 	return 0;
+}
+
+/*
+ * Before anything of a file is used: is it the lower file's, or is its version known now?
+ * While that was waited for, the path by which it was asked may have come to
+ * name another file.
+ *
+ * Return: as bc_file_lower(): NULL = the mapping inode is to be used.
+ */
+static struct file *prepare(struct file *file, loff_t pos)
+{
+	struct file *lower = bc_file_lower(file);
+	int error;
+
+	if (lower || likely(!is_unbound(file)))
+		return lower;
+	error = bind(file, pos);
+	return error ? ERR_PTR(error) : bc_file_lower(file);
 }
 
 /* The page cache says EIO for whatever went wrong. */
@@ -167,19 +188,24 @@ static ssize_t read_error(struct file *file, ssize_t ret)
 	return ret == -EIO && READ_ONCE(BC_I(bf->mapping)->gone) ? -ESTALE : ret;
 }
 
+/* Does finding out where the bytes are need no wait? */
+static bool may_read_now(struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+
+	return !READ_ONCE(bf->lower) && bf->mapping && !is_unbound(file) && !bc_file_moved(file);
+}
+
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
-	struct file *file = iocb->ki_filp, *lower = bc_file_lower(file);
+	struct file *file = iocb->ki_filp, *lower;
 	ssize_t ret;
-	int error;
 
+	if (iocb->ki_flags & IOCB_NOWAIT && !may_read_now(file))
+		return -EAGAIN;
+	lower = prepare(file, iocb->ki_pos);
 	if (lower)
 		return bc_file_read(iocb, to, lower);
-	if (iocb->ki_flags & IOCB_NOWAIT && is_unbound(file))
-		return -EAGAIN;
-	error = bind(file, iocb->ki_pos);
-	if (error)
-		return error;
 	if (iocb->ki_flags & IOCB_DIRECT) {
 		ret = bc_direct_read(iocb, to);
 		/* The caller may have been told by now, and have closed the file. */
@@ -191,30 +217,21 @@ static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 static ssize_t splice_read(struct file *file, loff_t *pos, struct pipe_inode_info *pipe,
 			   size_t length, unsigned int flags)
 {
-	struct file *lower = bc_file_lower(file);
-	int error;
+	struct file *lower = prepare(file, *pos);
 
 	if (lower)
 		return IS_ERR(lower) ? PTR_ERR(lower) :
 				       bc_splice_by_read(file, pos, pipe, length, flags);
-	error = bind(file, *pos);
-	if (error)
-		return error;
 	return read_error(file, filemap_splice_read(file, pos, pipe, length, flags));
 }
 
 static loff_t llseek(struct file *file, loff_t offset, int whence)
 {
-	struct file *lower = bc_file_lower(file);
+	bool sized = whence != SEEK_SET && whence != SEEK_CUR;
+	struct file *lower = sized ? prepare(file, 0) : bc_file_lower(file);
 
 	if (lower)
 		return bc_file_llseek(file, offset, whence, lower);
-	if (whence != SEEK_SET && whence != SEEK_CUR) {
-		int error = bind(file, 0);
-
-		if (error)
-			return error;
-	}
 	return generic_file_llseek(file, offset, whence);
 }
 
@@ -233,14 +250,10 @@ static const struct vm_operations_struct vm_operations = {
  */
 static int mmap(struct file *file, struct vm_area_struct *vma)
 {
-	struct file *lower = bc_file_lower(file);
-	int error;
+	struct file *lower = prepare(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
 
 	if (lower)
 		return bc_file_mmap(file, vma, lower);
-	error = bind(file, (loff_t)vma->vm_pgoff << PAGE_SHIFT);
-	if (error)
-		return error;
 	file_accessed(file);
 	vma->vm_ops = &vm_operations;
 	return 0;

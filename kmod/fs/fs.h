@@ -165,6 +165,7 @@ enum bc_inode_kind {
  * @writes: visible: counts writers that came, and truncations
  * @writers: visible: open files of this mount that may write
  * @changes: visible: counts changes of attributes through this mount
+ * @renames: visible: of the mount, when @path was the inode's last
  * @detached: visible: @path names something else, or nothing, by a change through this mount
  * @object: mapping: fixed; one reference
  * @source: mapping: private data of @object
@@ -182,6 +183,7 @@ struct bc_inode {
 			atomic_t writes;
 			atomic_t writers;
 			atomic_t changes;
+			u64 renames;
 			bool detached;
 		};
 		struct {
@@ -262,6 +264,7 @@ struct bc_stream {
  * @lower: lower file, if it is read past the cache; set once, and good until release
  * @writes: of the visible inode, before the version was chosen
  * @written_at: seconds since the epoch of the last write; 0 = none
+ * @mapped: shared and for writing: written as late as it is closed, at least
  * @streams: see ahead.c
  * @stream_turn: which is replaced next
  * @advised: what is read now was advised, and tells nothing of the reader; a hint too
@@ -271,6 +274,7 @@ struct bc_file {
 	struct file *lower;
 	u32 writes;
 	time64_t written_at;
+	bool mapped;
 	struct bc_stream streams[BC_STREAMS];
 	u32 stream_turn;
 	bool advised;
@@ -324,6 +328,7 @@ int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *p
 int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
 		     struct kstat *stat);
 int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatfs *statfs);
+int bc_lower_attributes(const struct path *path, struct kstat *stat);
 int bc_lower_open(struct bc_mount *mount, const struct path *path, int flags, struct file **file);
 int bc_lower_sync(struct bc_mount *mount);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
@@ -368,9 +373,9 @@ int bc_inodes_init(void);
 void bc_inodes_exit(void);
 extern const struct super_operations bc_super_operations;
 struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat);
-void bc_visible_update(struct inode *inode, const struct kstat *stat);
+bool bc_visible_update(struct inode *inode, const struct kstat *stat, const int *changes);
 void bc_visible_nosuid(struct inode *inode);
-void bc_visible_set_size(struct inode *inode, u64 size);
+void bc_visible_set_size(struct inode *inode, u64 size, const int *changes);
 void bc_visible_copy(struct inode *inode, struct inode *lower);
 struct inode *bc_mapping_find(struct super_block *sb, enum bc_inode_kind kind,
 			      const struct bc_key *key);
@@ -380,10 +385,10 @@ void bc_mapping_bound(struct bc_inode *mapping, struct bc_object *object,
 		      const struct bc_version *version);
 
 /* version.c */
-struct inode *bc_version_choose(struct inode *inode);
+struct inode *bc_version_choose(struct dentry *dentry);
 int bc_version_written(struct dentry *dentry, s64 written_at);
 void bc_version_forget(struct bc_inode *visible);
-int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from);
+void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from);
 bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
 void bc_version_bound(struct bc_source *source, const struct bc_version *version,
 		      const struct bc_key *key);
@@ -417,6 +422,7 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 int bc_open(struct inode *inode, struct file *file);
 
 /* write.c */
+bool bc_file_moved(struct file *file);
 struct file *bc_file_lower(struct file *file);
 int bc_file_open_lower(struct file *file);
 int bc_file_open_write(struct file *file);

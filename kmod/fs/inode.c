@@ -34,6 +34,7 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	atomic_set(&bi->writes, 0);
 	atomic_set(&bi->writers, 0);
 	atomic_set(&bi->changes, 0);
+	bi->renames = 0;
 	bi->detached = false;
 	return &bi->vfs;
 }
@@ -130,8 +131,15 @@ const struct super_operations bc_super_operations = {
 struct visible_id {
 	struct bc_key key;
 	u64 ino;
+	u64 renames;
 	umode_t mode;
 };
+
+/*
+ * After a rename of a directory, inodes of before may be those of files that are
+ * elsewhere now, though lowers that make inode numbers of paths give the same
+ * number to what is at their old path: then that is another inode.
+ */
 
 static int visible_test(struct inode *inode, void *data)
 {
@@ -139,7 +147,8 @@ static int visible_test(struct inode *inode, void *data)
 	const struct bc_inode *bi = BC_I(inode);
 
 	return bi->kind == BC_INODE_VISIBLE && bc_key_equal(&bi->key, &id->key) &&
-	       bi->attr.ino == id->ino && !((inode->i_mode ^ id->mode) & S_IFMT);
+	       bi->attr.ino == id->ino && bi->renames == id->renames &&
+	       !((inode->i_mode ^ id->mode) & S_IFMT);
 }
 
 static int visible_set(struct inode *inode, void *data)
@@ -150,6 +159,7 @@ static int visible_set(struct inode *inode, void *data)
 	bi->kind = BC_INODE_VISIBLE;
 	bi->key = id->key;
 	bi->attr.ino = id->ino;
+	bi->renames = id->renames;
 	inode->i_ino = id->ino;
 	inode->i_mode = id->mode;
 	return 0;
@@ -187,7 +197,11 @@ static void visible_init(struct inode *inode, const struct kstat *stat)
  */
 struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat)
 {
-	struct visible_id id = { .ino = stat->ino, .mode = stat->mode };
+	struct visible_id id = {
+		.ino = stat->ino,
+		.renames = atomic64_read(&BC_M(sb)->renames),
+		.mode = stat->mode,
+	};
 	struct inode *inode;
 
 	bc_key_path(bc_client_volume_id(BC_M(sb)->client), path, strlen(path), &id.key);
@@ -202,10 +216,10 @@ struct inode *bc_visible_get(struct super_block *sb, const char *path, const str
 			return ERR_PTR(-ENOMEM);
 		}
 		visible_init(inode, stat);
-		bc_visible_update(inode, stat);
+		bc_visible_update(inode, stat, NULL);
 		unlock_new_inode(inode);
 	} else {
-		bc_visible_update(inode, stat);
+		bc_visible_update(inode, stat, NULL);
 	}
 	return inode;
 }
@@ -232,8 +246,11 @@ void bc_visible_detach(struct inode *inode)
  * bc_visible_update - the lower has told the attributes anew
  * @inode: visible inode, of the same type of file
  * @stat: what it said
+ * @changes: bc_inode.changes before it was asked; NULL = what it says is the latest
+ *
+ * Return: false if it was changed by us since: then nothing was taken.
  */
-void bc_visible_update(struct inode *inode, const struct kstat *stat)
+bool bc_visible_update(struct inode *inode, const struct kstat *stat, const int *changes)
 {
 	struct bc_mount *mount = BC_M(inode->i_sb);
 	struct bc_inode *bi = BC_I(inode);
@@ -241,6 +258,7 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	struct bc_lower_attr attr;
 	struct timespec64 mtime;
 	u64 size;
+	int now;
 
 	/* A lower mounted nosuid must not get its set-id bits back by us. */
 	if (test_bit(BC_MOUNT_NOSUID, &mount->flags))
@@ -249,6 +267,11 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	attr.ino = bi->attr.ino;	/* st_ino does not change while the inode lives */
 
 	spin_lock(&bi->lock);
+	if (changes && atomic_read(&bi->changes) != *changes) {
+		spin_unlock(&bi->lock);
+		return false;
+	}
+	now = atomic_read(&bi->changes);
 	bi->attr = attr;
 	inode->i_mode = mode;
 	inode->i_uid = stat->uid;
@@ -265,7 +288,8 @@ void bc_visible_update(struct inode *inode, const struct kstat *stat)
 	size = stat->size;
 	if (S_ISREG(mode))
 		bc_version_shown(bi, &size, &mtime);
-	bc_visible_set_size(inode, size);
+	bc_visible_set_size(inode, size, &now);
+	return true;
 }
 
 /**
@@ -290,15 +314,17 @@ void bc_visible_nosuid(struct inode *inode)
  * bc_visible_set_size - some callers in the kernel ask the visible inode for the size
  * @inode: visible inode
  * @size: bytes
+ * @changes: bc_inode.changes before that was found out: it is not the size any more if that moved
  */
-void bc_visible_set_size(struct inode *inode, u64 size)
+void bc_visible_set_size(struct inode *inode, u64 size, const int *changes)
 {
 	struct bc_inode *bi = BC_I(inode);
 
 	if (i_size_read(inode) == size)
 		return;
 	spin_lock(&bi->lock);
-	i_size_write(inode, size);
+	if (atomic_read(&bi->changes) == *changes)
+		i_size_write(inode, size);
 	spin_unlock(&bi->lock);
 }
 

@@ -553,12 +553,18 @@ static int has_acl(const struct path *path)
 	return ret;
 }
 
-/*
+/**
+ * bc_lower_attributes - what is to be shown of a lower file
+ * @path: of the lower
+ * @stat: out
+ *
  * Access is checked by mode bits. Those of a file with an ACL may grant what the
  * ACL refuses: to its group, and to users and groups that it names. They are
  * sure of the owner only, so only the owner is let in.
+ *
+ * Waits for the lower, as long as it takes. Return: 0 or errno.
  */
-static int ask_attributes(const struct path *path, struct kstat *stat)
+int bc_lower_attributes(const struct path *path, struct kstat *stat)
 {
 	int error, acl;
 
@@ -585,7 +591,7 @@ static int run_lookup(struct call *call)
 					LOOKUP_NO_SYMLINKS, &call->found);
 	if (error)
 		return error;
-	return ask_attributes(&call->found, &call->stat);
+	return bc_lower_attributes(&call->found, &call->stat);
 }
 
 /* By name in the lower directory of the parent, if that belongs to the lower of today. */
@@ -683,7 +689,7 @@ int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *p
 
 static int run_getattr(struct call *call)
 {
-	return ask_attributes(&call->path, &call->stat);
+	return bc_lower_attributes(&call->path, &call->stat);
 }
 
 /**

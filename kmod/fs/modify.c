@@ -87,7 +87,7 @@ static int instantiate(struct change *change, struct dentry *dentry, const struc
 	struct kstat stat;
 	int error;
 
-	error = vfs_getattr(lower, &stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+	error = bc_lower_attributes(lower, &stat);
 	if (error)
 		return error;
 	inode = bc_dentry_inode(dentry, &stat);
@@ -278,23 +278,21 @@ static int rmdir(struct inode *dir, struct dentry *dentry)
 
 /*
  * The lower has renamed @old to @new, whose path in the volume is @path. The VFS
- * holds the locks of both directories. Without memory the new path is not marked,
- * and is then what the store has.
+ * holds the locks of both directories.
  */
-static int renamed(struct dentry *old, struct dentry *new, const char *path)
+static void renamed(struct dentry *old, struct dentry *new, const char *path)
 {
 	struct bc_mount *mount = BC_M(old->d_sb);
 	struct inode *inode = d_inode(old);
 	struct bc_dentry *info = old->d_fsdata;
 	bool directory = d_is_dir(old);
-	int error;
 
 	if (d_is_positive(new)) {
 		unsigned int nlink = directory ? 0 : d_inode(new)->i_nlink;
 
 		removed(new, nlink ? nlink - 1 : 0);
 	}
-	error = bc_version_renamed(mount, path, directory ? NULL : BC_I(inode));
+	bc_version_renamed(mount, path, directory ? NULL : BC_I(inode));
 	if (!directory) {
 		bc_version_forget(BC_I(inode));
 		bc_visible_detach(inode);
@@ -307,10 +305,12 @@ static int renamed(struct dentry *old, struct dentry *new, const char *path)
 	/* After the move: who sees the count sees the new path. */
 	if (directory)
 		atomic64_inc_return_release(&mount->renames);
-	return error;
 }
 
-/* Two names of one lower file: rename(2) then does nothing. */
+/*
+ * Two names of one lower file: rename(2) then does nothing. Not so of what was renamed in the
+ * lower from the one name to the other, which we have not heard of yet.
+ */
 static bool same_lower(struct dentry *a, struct dentry *b)
 {
 	struct path lower_a = {}, lower_b = {};
@@ -318,6 +318,8 @@ static bool same_lower(struct dentry *a, struct dentry *b)
 
 	same = d_is_positive(b) && !bc_dentry_lower(a, &lower_a) &&
 	       !bc_dentry_lower(b, &lower_b) &&
+	       lower_a.dentry != lower_b.dentry && !d_unhashed(lower_a.dentry) &&
+	       !d_unhashed(lower_b.dentry) &&
 	       d_inode(lower_a.dentry) == d_inode(lower_b.dentry);
 	path_put(&lower_a);
 	path_put(&lower_b);
@@ -371,7 +373,7 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 		return PTR_ERR(path);
 	error = rename_lower(old, new, flags);
 	if (!error)
-		error = renamed(old, new, path);
+		renamed(old, new, path);
 	kfree(path);
 	return error;
 }
@@ -398,12 +400,17 @@ static void translate(struct iattr *lower, const struct iattr *attr, const struc
 		if ((inode->i_mode & (S_ISGID | 0010)) == (S_ISGID | 0010))
 			lower->ia_valid |= ATTR_KILL_SGID;
 	}
+	/* Capabilities of the file: we show none, so nobody has asked whether it has any. */
+	if (lower->ia_valid & ATTR_SIZE)
+		lower->ia_valid |= ATTR_KILL_PRIV;
 	/* Which bits to clear, the lower finds out itself. */
 	if (lower->ia_valid & (ATTR_KILL_SUID | ATTR_KILL_SGID))
 		lower->ia_valid &= ~ATTR_MODE;
 }
 
-static int notify_lower(const struct path *lower, struct iattr *attr, struct kstat *stat)
+/* @tried: out: it was asked to change, so it may have, whatever it said. */
+static int notify_lower(const struct path *lower, struct iattr *attr, struct kstat *stat,
+			bool *tried)
 {
 	struct inode *inode = d_inode(lower->dentry);
 	int error = 0;
@@ -412,18 +419,19 @@ static int notify_lower(const struct path *lower, struct iattr *attr, struct kst
 		error = IS_APPEND(inode) || IS_IMMUTABLE(inode) ? -EPERM : get_write_access(inode);
 	if (error)
 		return error;
+	*tried = true;
 	inode_lock(inode);
 	error = notify_change(&nop_mnt_idmap, lower->dentry, attr, NULL);
 	inode_unlock(inode);
 	if (!error)
-		error = vfs_getattr(lower, stat, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+		error = bc_lower_attributes(lower, stat);
 	if (attr->ia_valid & ATTR_SIZE)
 		put_write_access(inode);
 	return error;
 }
 
 static int change_attributes(struct bc_mount *mount, const struct path *lower,
-			     const struct iattr *attr, struct kstat *stat)
+			     const struct iattr *attr, struct kstat *stat, bool *tried)
 {
 	struct iattr lower_attr;
 	const struct cred *old;
@@ -434,7 +442,7 @@ static int change_attributes(struct bc_mount *mount, const struct path *lower,
 	if (error)
 		return error;
 	old = override_creds(mount->creds);
-	error = notify_lower(lower, &lower_attr, stat);
+	error = notify_lower(lower, &lower_attr, stat, tried);
 	revert_creds(old);
 	mnt_drop_write(lower->mnt);
 	return error;
@@ -474,9 +482,10 @@ static int find_target(struct dentry *dentry, const struct iattr *attr, struct p
 int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
+	bool tried = false;
 	struct path lower;
 	struct kstat stat;
-	int error;
+	int error, marked;
 
 	error = setattr_prepare(&nop_mnt_idmap, dentry, attr);
 	if (error)
@@ -484,13 +493,17 @@ int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *att
 	error = find_target(dentry, attr, &lower);
 	if (error)
 		return error;
-	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat);
+	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat, &tried);
 	path_put(&lower);
-	if (error)
+	if (!tried)
 		return error;
 	atomic_inc(&BC_I(inode)->changes);
-	bc_visible_update(inode, &stat);
-	return attr->ia_valid & ATTR_SIZE ? resized(dentry, attr) : 0;
+	if (error)
+		bc_dentry_expire(dentry);
+	else
+		bc_visible_update(inode, &stat, NULL);
+	marked = attr->ia_valid & ATTR_SIZE ? resized(dentry, attr) : 0;
+	return error ?: marked;
 }
 
 const struct inode_operations bc_dir_write_operations = {

@@ -289,7 +289,7 @@ static int mark_written(struct bc_inode *visible, const struct bc_key *path, s64
 	mark.written_at = written_at;
 	attr_of(visible, &mark.moved);
 	mark.moved_ns = ktime_get_boottime_ns();
-	mark.resolved_ns = mark.moved_ns;
+	mark.mark_ns = mark.moved_ns;
 	return bc_identity_mark(&mark);
 }
 
@@ -336,15 +336,20 @@ static void take_version(struct bc_identity *to, const struct bc_identity *from)
 	to->size = from->size;
 }
 
+/* It has happened: without memory for the mark, whatever is not known counts as written. */
+static void mark_renamed(const struct bc_identity *id)
+{
+	if (bc_identity_store(id))
+		bc_identity_lose_mark(&id->volume, &id->path);
+}
+
 /**
  * bc_version_renamed - a path names another file now, by a rename through this mount
  * @mount: mount
  * @path: name in the volume, prefix included
  * @from: the file that was renamed; NULL = a directory: then so do all paths below
- *
- * Return: 0 or -ENOMEM.
  */
-int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from)
+void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from)
 {
 	const struct bc_key *volume = bc_client_volume_id(mount->client);
 	struct bc_identity id = {}, was;
@@ -356,11 +361,13 @@ int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode
 	/* Which paths were below, the table does not know. */
 	if (!from)
 		bc_identity_forget_volume(volume);
-	id.resolved_ns = ktime_get_boottime_ns();
-	id.moved_ns = id.resolved_ns;
+	id.mark_ns = ktime_get_boottime_ns();
+	id.moved_ns = id.mark_ns;
 	id.written_at = ktime_get_real_seconds();
-	if (!from)
-		return bc_identity_store(&id);
+	if (!from) {
+		mark_renamed(&id);
+		return;
+	}
 	attr_of(from, &id.moved);
 	/* Known: what the store will have. Else what it has not any more. */
 	if (find_identity(from, &was) && !(was.flags & BC_IDENTITY_WRITTEN)) {
@@ -370,7 +377,7 @@ int bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode
 		   !(was.flags & BC_IDENTITY_MOVED)) {
 		take_version(&id, &was);
 	}
-	return bc_identity_store(&id);
+	mark_renamed(&id);
 }
 
 /* Was a directory above renamed here? Then the path may have named another file before. */
@@ -418,27 +425,28 @@ static s64 changed_at(const struct bc_lower_attr *attr)
 	return min_t(s64, max(attr->mtime, attr->ctime), ktime_get_real_seconds());
 }
 
-/* Written here, and nobody has it open for writing now. */
-static int decide_written(struct bc_inode *visible, struct bc_identity *id,
-			  struct choice *choice)
+/*
+ * Written here, and nobody has it open for writing now. Who wrote by a mapping told nobody:
+ * the lower must be asked whether it moved.
+ */
+static int decide_written(struct dentry *dentry, struct bc_identity *id, struct choice *choice)
 {
+	struct bc_inode *visible = BC_I(d_inode(dentry));
 	s64 now = ktime_get_boottime_ns();
 	struct bc_version version;
 	struct bc_lower_attr attr;
 	int error;
 
 	choice->past = true;
+	error = bc_dentry_refresh(dentry, true);
+	if (error <= 0)
+		return error;
 	attr_of(visible, &attr);
 	if (bc_lower_attr_moved(&id->moved, &attr))
 		return mark_written(visible, &visible->key, changed_at(&attr));
 	if (!id->written_at) {
 		/* Its writers wrote nothing. */
-		id->flags &= ~BC_IDENTITY_WRITTEN;
-		id->moved_ns = 0;
-		if (id->etag_length)
-			store(id);
-		else
-			bc_identity_forget_asked(&id->volume, &id->path, id->resolved_ns);
+		bc_identity_unmark(id);
 		choice->past = false;
 		return 0;
 	}
@@ -486,8 +494,9 @@ static bool is_usable(struct bc_mount *mount, const struct bc_identity *id,
 	       age < (s64)(mount->options.stale_ms * NSEC_PER_MSEC);
 }
 
-static int decide(struct bc_inode *visible, bool again, struct choice *choice)
+static int decide(struct dentry *dentry, bool again, struct choice *choice)
 {
+	struct bc_inode *visible = BC_I(d_inode(dentry));
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
 	struct bc_lower_attr attr;
 	struct bc_identity id, above;
@@ -510,10 +519,14 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 		return mark_written(visible, &visible->key, written_at);
 	}
 	if (id.flags & BC_IDENTITY_WRITTEN) {
-		error = decide_written(visible, &id, choice);
+		error = decide_written(dentry, &id, choice);
 		if (error || choice->past || choice->kind == BC_INODE_STORE ||
 		    !find_identity(visible, &id))
 			return error;
+		/* Somebody else wrote just now. */
+		choice->past = id.flags & BC_IDENTITY_WRITTEN;
+		if (choice->past)
+			return 0;
 	}
 	attr_of(visible, &attr);
 	age = ktime_get_boottime_ns() - id.resolved_ns;
@@ -525,14 +538,14 @@ static int decide(struct bc_inode *visible, bool again, struct choice *choice)
 	error = resolve(mount, visible->path, &version);
 	switch (error) {
 	case 0:
-		/* Somebody wrote since we asked, or asked later and was answered before. */
-		if (find_identity(visible, &id) && id.resolved_ns > version.asked_ns) {
-			if (id.flags & BC_IDENTITY_WRITTEN) {
-				choice->kind = BC_INODE_UNBOUND_LOWER;
-				choice->past = true;
+		if (find_identity(visible, &id)) {
+			/* Somebody wrote meanwhile: the store may not have it yet. */
+			choice->past = id.flags & BC_IDENTITY_WRITTEN;
+			if (choice->past)
 				return 0;
-			}
-			if (!bc_lower_attr_moved(&id.lower, &attr)) {
+			/* Somebody asked later and was answered before. */
+			if (id.resolved_ns > version.asked_ns &&
+			    !bc_lower_attr_moved(&id.lower, &attr)) {
 				choose_store(&id, choice);
 				return 0;
 			}
@@ -597,15 +610,16 @@ static struct inode *get_unbound(struct bc_inode *visible, enum bc_inode_kind ki
 
 /**
  * bc_version_choose - choose the version that an open file reads
- * @inode: visible inode of a regular file, its attributes having been revalidated
+ * @dentry: of a regular file, its attributes having been revalidated
  *
  * Killable; waits for the daemon at most BC_PATIENCE_MS.
  * Return: mapping inode with a reference, NULL if the lower file itself is to be read, or ERR_PTR.
  */
-struct inode *bc_version_choose(struct inode *inode)
+struct inode *bc_version_choose(struct dentry *dentry)
 {
+	struct inode *inode = d_inode(dentry), *mapping = NULL;
 	struct bc_inode *visible = BC_I(inode);
-	struct inode *mapping = NULL;
+	int changes = atomic_read(&visible->changes);
 	struct bc_identity id;
 	bool again = false;
 	struct choice choice;
@@ -614,7 +628,7 @@ struct inode *bc_version_choose(struct inode *inode)
 	for (tries = 0; tries < 4; tries++) {
 		if (mapping)
 			iput(mapping);
-		error = decide(visible, again, &choice);
+		error = decide(dentry, again, &choice);
 		if (error)
 			return ERR_PTR(error);
 		if (choice.past)
@@ -628,7 +642,7 @@ struct inode *bc_version_choose(struct inode *inode)
 				return mapping;
 			continue;
 		}
-		bc_visible_set_size(inode, choice.version.size);
+		bc_visible_set_size(inode, choice.version.size, &changes);
 		mapping = bc_mapping_get(visible, BC_INODE_STORE, &choice.key, &choice.version);
 		if (IS_ERR(mapping) || !READ_ONCE(BC_I(mapping)->gone))
 			return mapping;

@@ -65,6 +65,33 @@ static bool is_bound(const struct bc_file *bf)
 	return kind == BC_INODE_STORE || kind == BC_INODE_LOWER;
 }
 
+/* Was it, or a directory above, renamed, or was it removed? Then its path may be another file's. */
+static bool gone_from_path(struct file *file)
+{
+	struct bc_dentry *info = file->f_path.dentry->d_fsdata;
+
+	if (READ_ONCE(BC_I(file_inode(file))->detached))
+		return true;
+	return unlikely(READ_ONCE(info->renames) != atomic64_read(&mount_of(file)->renames)) &&
+	       !bc_dentry_in_place(file->f_path.dentry);
+}
+
+/**
+ * bc_file_moved - has something happened since the version was chosen?
+ * @file: ours, of a regular file
+ *
+ * Does not wait. Return: true also if it is not known: then bc_file_lower() finds out.
+ */
+bool bc_file_moved(struct file *file)
+{
+	struct bc_dentry *info = file->f_path.dentry->d_fsdata;
+	struct bc_inode *visible = BC_I(file_inode(file));
+	struct bc_file *bf = file->private_data;
+
+	return atomic_read(&visible->writes) != bf->writes || READ_ONCE(visible->detached) ||
+	       READ_ONCE(info->renames) != atomic64_read(&mount_of(file)->renames);
+}
+
 /**
  * bc_file_lower - the lower file, if the file is read past the cache now
  * @file: ours, of a regular file
@@ -80,7 +107,7 @@ struct file *bc_file_lower(struct file *file)
 	bool written = atomic_read(&visible->writes) != bf->writes;
 	int error;
 
-	if (lower || likely(!written && !READ_ONCE(visible->detached)))
+	if (lower || likely(!written && !gone_from_path(file)))
 		return lower;
 	/*
 	 * Renamed: where the rest of its version may be had, only the lower knows. Of one
@@ -142,6 +169,13 @@ int bc_file_open_write(struct file *file)
 	struct file *lower = bf->lower;
 	int error;
 
+	/* Opening the lower may cut it off, whatever happens then. */
+	if (!lower && file->f_flags & O_TRUNC) {
+		bf->written_at = ktime_get_real_seconds();
+		error = bc_version_written(file->f_path.dentry, bf->written_at);
+		if (error)
+			return error;
+	}
 	if (!lower)
 		lower = open_for_write(file);
 	if (IS_ERR(lower))
@@ -184,6 +218,8 @@ void bc_file_close(struct file *file)
 	struct bc_file *bf = file->private_data;
 
 	if (file->f_mode & FMODE_WRITE) {
+		if (bf->mapped)
+			bf->written_at = ktime_get_real_seconds();
 		if (bf->written_at)
 			bc_visible_copy(&visible->vfs, file_inode(bf->lower));
 		bc_dentry_expire(file->f_path.dentry);
@@ -225,6 +261,7 @@ ssize_t bc_file_read(struct kiocb *iocb, struct iov_iter *to, struct file *lower
  */
 int bc_file_mmap(struct file *file, struct vm_area_struct *vma, struct file *lower)
 {
+	struct bc_file *bf = file->private_data;
 	const struct cred *old;
 	int error;
 
@@ -236,9 +273,11 @@ int bc_file_mmap(struct file *file, struct vm_area_struct *vma, struct file *low
 	old = override_creds(mount_of(file)->creds);
 	error = vfs_mmap(lower, vma);
 	revert_creds(old);
-	/* Nobody tells us when it is written: as late as until the file is closed, at least. */
-	if (!error && vma->vm_flags & VM_SHARED && file->f_mode & FMODE_WRITE)
+	/* Nobody tells us when it is written. */
+	if (!error && vma->vm_flags & VM_SHARED && file->f_mode & FMODE_WRITE) {
+		bf->mapped = true;
 		bc_file_written(file);
+	}
 	return error;
 }
 
@@ -290,6 +329,24 @@ static void pass_append(struct file *lower, bool append)
 	spin_unlock(&lower->f_lock);
 }
 
+/* Errors with which nothing was written. With others some may have been, as when a sync fails. */
+static bool nothing_written(ssize_t ret)
+{
+	switch (ret) {
+	case -EAGAIN:
+	case -EACCES:
+	case -EBADF:
+	case -EFAULT:
+	case -EFBIG:
+	case -EINVAL:
+	case -EOPNOTSUPP:
+	case -EPERM:
+	case -EROFS:
+		return true;
+	}
+	return false;
+}
+
 static ssize_t write_locked(struct kiocb *iocb, struct iov_iter *from)
 {
 	const int flags = IOCB_APPEND | IOCB_DSYNC | IOCB_SYNC;
@@ -302,14 +359,15 @@ static ssize_t write_locked(struct kiocb *iocb, struct iov_iter *from)
 	ret = file_remove_privs(file);
 	if (ret)
 		return ret;
-	pass_append(bf->lower, iocb->ki_flags & IOCB_APPEND);
+	/* Of one write only, it is in the flags; a splice that runs meanwhile must not see it. */
+	pass_append(bf->lower, file->f_flags & O_APPEND && iocb->ki_flags & IOCB_APPEND);
 	old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
 	ret = bc_iter_write(bf->lower, from, &pos, (__force rwf_t)(iocb->ki_flags & flags));
 	revert_creds(old);
-	if (ret > 0) {
+	if (ret > 0)
 		iocb->ki_pos = pos;
+	if (!nothing_written(ret))
 		bc_file_written(file);
-	}
 	return ret;
 }
 
@@ -344,7 +402,8 @@ ssize_t bc_file_write_iter(struct kiocb *iocb, struct iov_iter *from)
  * @flags: as splice(2)
  *
  * Not by way of write_iter: the write of the lower must be started before the pipe is locked, as it
- * is when the lower is spliced into directly.
+ * is when the lower is spliced into directly. And without our inode's lock, since it waits for
+ * what comes through the pipe; the lower takes its own.
  */
 ssize_t bc_file_splice_write(struct pipe_inode_info *pipe, struct file *file, loff_t *pos,
 			     size_t length, unsigned int flags)
@@ -356,18 +415,18 @@ ssize_t bc_file_splice_write(struct pipe_inode_info *pipe, struct file *file, lo
 
 	inode_lock(inode);
 	ret = file_remove_privs(file);
+	if (!ret)
+		pass_append(bf->lower, false);
+	inode_unlock(inode);
 	if (ret)
-		goto out;
-	pass_append(bf->lower, false);
+		return ret;
 	old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
 	file_start_write(bf->lower);
 	ret = iter_file_splice_write(pipe, bf->lower, pos, length, flags);
 	file_end_write(bf->lower);
 	revert_creds(old);
-	if (ret > 0)
+	if (ret && !nothing_written(ret))
 		bc_file_written(file);
-out:
-	inode_unlock(inode);
 	return ret;
 }
 
@@ -435,9 +494,9 @@ long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length
 		old = override_creds(bc_writer_creds(mount_of(file), file_inode(bf->lower)));
 		error = vfs_fallocate(bf->lower, mode, offset, length);
 		revert_creds(old);
+		if (!nothing_written(error))
+			bc_file_written(file);
 	}
-	if (!error)
-		bc_file_written(file);
 	inode_unlock(inode);
 	return error;
 }

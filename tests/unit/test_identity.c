@@ -299,6 +299,7 @@ static struct bc_identity mark_of(u8 bucket, u8 n, s64 at_ns, s64 written_at)
 		.flags = BC_IDENTITY_WRITTEN,
 		.moved_ns = at_ns,
 		.resolved_ns = at_ns,
+		.mark_ns = at_ns,
 		.written_at = written_at,
 	};
 
@@ -324,6 +325,8 @@ static struct bc_identity found(void)
 /* Guards: what was written here is not taken from an answer of before, nor by another writer. */
 static void marked(void **state)
 {
+	struct bc_key path = path_key(1, 1);
+
 	(void)state;
 	store('a', 100);
 	mark(200, 0);
@@ -337,9 +340,81 @@ static void marked(void **state)
 	mark(400, 0);
 	assert_int_equal(found().written_at, 77);
 	assert_int_equal(found().moved_ns, 400);
+	/* What the store said before is as old as it was. */
+	assert_int_equal(found().resolved_ns, 100);
+	/* Asked later, by somebody who knows nothing of the mark: the upload may not be done. */
 	store('c', 500);
+	bc_identity_forget_asked(&volume, &path, 500);
+	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
+	assert_int_equal(found().etag[0], 'a');
+}
+
+/* Store what the store said to who had judged a mark. */
+static void answer_to(const struct bc_identity *judged, char version, s64 asked_ns)
+{
+	struct bc_identity id = identity(1, 1, version, asked_ns);
+
+	id.mark_ns = judged->mark_ns;
+	assert_int_equal(bc_identity_store(&id), 0);
+}
+
+/* Guards: a mark goes by the judgement of that mark, not of one before. */
+static void judged(void **state)
+{
+	struct bc_identity first, second;
+
+	(void)state;
+	mark(200, 5);
+	first = found();
+	mark(200, 5);
+	second = found();
+	answer_to(&first, 'a', 300);
+	bc_identity_unmark(&first);
+	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
+	answer_to(&second, 'b', 300);
 	assert_int_equal(found().flags, 0);
-	assert_int_equal(found().etag[0], 'c');
+	assert_int_equal(found().mark_ns, 0);
+	assert_int_equal(known(), 'b');
+	/* A later one is another, also in the same tick of the clock. */
+	mark(200, 0);
+	answer_to(&second, 'c', 400);
+	bc_identity_unmark(&second);
+	assert_int_equal(known(), 'b');
+	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
+}
+
+/* Guards: open for writing without a write leaves what was known, no younger than it was. */
+static void nothing_written(void **state)
+{
+	struct bc_identity id;
+
+	(void)state;
+	store('a', 100);
+	mark(200, 0);
+	id = found();
+	bc_identity_unmark(&id);
+	assert_int_equal(found().flags, 0);
+	assert_int_equal(found().resolved_ns, 100);
+	store('b', 150);
+	assert_int_equal(known(), 'b');
+	bc_identity_forget(&volume, &id.path);
+	mark(300, 0);
+	id = found();
+	bc_identity_unmark(&id);
+	assert_int_equal(known(), 0);
+	assert_int_equal(bc_identity_count(), 0);
+}
+
+/* Guards: without memory for a mark nothing is known, and all that is not known counts as written. */
+static void mark_lost(void **state)
+{
+	struct bc_key path = path_key(1, 1);
+
+	(void)state;
+	store('a', 100);
+	bc_identity_lose_mark(&volume, &path);
+	assert_int_equal(known(), 0);
+	assert_true(bc_identity_marks_lost());
 }
 
 /* Guards: a path that became a directory, or was forgotten, can be marked. */
@@ -415,9 +490,12 @@ int main(void)
 		test(save_and_load),
 		test(refused),
 		test(marked),
+		test(judged),
+		test(nothing_written),
 		test(marked_anew),
 		test(volume_forgotten),
 		test(marks_stay),
+		test(mark_lost),
 	};
 
 	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);

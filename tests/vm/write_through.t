@@ -6,7 +6,7 @@
 # how many steps the store gets it. A directory written directly, and one written
 # through the mount by the same calls, end the same. Errors are the lower's.
 #
-# vm: host=dataset disk=data:64M timeout=300 mem=1500M
+# vm: host=dataset disk=data:64M timeout=600 mem=1500M
 
 import ctypes
 import errno
@@ -17,6 +17,7 @@ import random
 import shutil
 import stat
 import struct
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -39,8 +40,8 @@ def read(path):
         return data
 
 
-def write(path, data, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC):
-    fd = os.open(path, flags, 0o644)
+def write(path, data, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=None):
+    fd = os.open(path, flags, 0o644, dir_fd=dir_fd)
     try:
         while data:
             data = data[os.write(fd, data):]
@@ -342,6 +343,25 @@ for text, call in (
     t.same(as_user(1000, call, TARGET), as_user(1000, call, TWIN), f"user 1000 {text}")
 same_trees("what a user created is the user's")
 
+# What an ACL refuses is refused from the first moment on: not only once the lower was asked again.
+os.mkdir(f"{TARGET}/acl")
+if t.run("setfacl", "-d", "-m", "u::rw-,g::---,u:1234:rw-,m::rw-,o::---", f"{LOWER}/acl").returncode:
+    t.skip(3, "no ACLs here")
+else:
+    write(f"{TARGET}/acl/file", b"secret")
+    t.same(oct(os.stat(f"{LOWER}/acl/file").st_mode & 0o777), "0o640", "a file that is created gets an ACL, and shows its mask as rights of the group")
+    t.same(oct(os.stat(f"{TARGET}/acl/file").st_mode & 0o077), "0o0", "... which we do not show, from the first moment on")
+    os.truncate(f"{TARGET}/acl/file", 3)
+    t.same(oct(os.stat(f"{TARGET}/acl/file").st_mode & 0o077), "0o0", "... nor after a change")
+shutil.rmtree(f"{LOWER}/acl")
+
+# Capabilities of a program go when it is cut off, though we do not show that it has any.
+write(f"{LOWER}/caps", b"program")
+os.setxattr(f"{LOWER}/caps", "security.capability", struct.pack("<IIIII", 0x02000001, 1, 0, 0, 0))
+os.truncate(f"{TARGET}/caps", 3)
+t.same(os.listxattr(f"{LOWER}/caps"), [], "truncated: the lower file has its capabilities no more")
+os.unlink(f"{TARGET}/caps")
+
 # Append-only and immutable files stay so, though root of ours writes for the user.
 for flag, name in ((0x20, "append"), (0x10, "immutable")):
     write(f"{LOWER}/{name}", b"old")
@@ -451,6 +471,20 @@ t.ok(not is_cached(HOT), "open for writing, though nobody writes: past the cache
 os.close(fd)
 t.ok(is_cached(HOT) and read(HOT) == third, "... closed without a write: cached as before")
 
+cached_file("idle", old)
+shutil.copyfile(f"{LOWER}/idle", f"{STORE}/.upload")
+with open(f"{STORE}/.upload", "r+b") as f:
+    f.write(b"another node's")
+os.rename(f"{STORE}/.upload", f"{STORE}/idle")
+
+
+def open_idly():
+    os.close(os.open(f"{TARGET}/idle", os.O_RDWR))
+    return read(f"{TARGET}/idle")[:14] == b"another node's"
+
+
+t.ok(t.wait_for(open_idly, 10), "opened for writing again and again, not written: what another node wrote is seen after the ttl")
+
 os.truncate(HOT, 1000)
 t.same((os.stat(HOT).st_size, read(HOT)), (1000, third[:1000]), "truncated by its path: its size and bytes, at once")
 fd = os.open(HOT, os.O_RDONLY)
@@ -471,6 +505,21 @@ want = old[:7] + b"again" + old[12:MIB] + b"hello" + old[MIB + 5:]
 t.ok(read(f"{TARGET}/mapped") == want, "... and after it")
 after(SETTLE + 0.5)
 t.ok(read(f"{TARGET}/mapped") == want, "... and later")
+
+cached_file("pipe", old)
+fd = os.open(f"{TARGET}/pipe", os.O_WRONLY)
+out, inp = os.pipe()
+waits = threading.Thread(target=os.splice, args=(out, fd, 4096), kwargs={"offset_dst": 5})
+waits.start()
+changes = threading.Thread(target=os.chmod, args=(f"{TARGET}/pipe", 0o640))
+changes.start()
+changes.join(20)
+t.ok(not changes.is_alive() and waits.is_alive(), "splice() waits for an empty pipe: the file can be changed meanwhile")
+os.write(inp, b"from the pipe")
+waits.join(20)
+t.ok(read(f"{TARGET}/pipe")[:18] == old[:5] + b"from the pipe", "... and is written when something comes")
+for f in (fd, out, inp):
+    os.close(f)
 
 cached_file("direct", old)
 fd = os.open(f"{LOWER}/direct", os.O_WRONLY)
@@ -545,6 +594,31 @@ t.ok(read(f"{TARGET}/one/x") == pattern(31, 50000) and read(f"{TARGET}/one/deep/
 upload("one/x", "one/deep/y", "zero/x", "two/x")
 t.ok(all([cached_soon(f"{TARGET}/{n}") for n in ("one/x", "one/deep/y", "zero/x", "two/x")]), "uploaded: cached again")
 t.ok(read(f"{TARGET}/one/x") == pattern(31, 50000) and read(f"{TARGET}/zero/x") == pattern(30, 50000), "... with the right bytes")
+
+# Open, but nothing known of it yet: when it is asked for, its path must be its own.
+for name, data in (("three/f", pattern(33, 70000)), ("three/g", pattern(34, 70000))):
+    os.makedirs(f"{LOWER}/three", exist_ok=True)
+    write(f"{LOWER}/{name}", data)
+    upload(name)
+held = os.open(f"{TARGET}/three/f", os.O_RDONLY)
+seen = os.open(f"{TARGET}/three/g", os.O_RDONLY)
+os.fstat(seen)
+os.rename(f"{TARGET}/three", f"{TARGET}/four")
+os.mkdir(f"{TARGET}/three")
+write(f"{TARGET}/three/f", pattern(35, 70000))
+upload("three/f")
+t.ok(os.pread(held, 80000, 0) == pattern(33, 70000), "open, then its directory renamed and another file at its path: its own bytes")
+with mmap.mmap(seen, 0, mmap.MAP_SHARED, mmap.PROT_READ) as m:
+    t.ok(m[:] == pattern(34, 70000), "... also mapped")
+for f in (held, seen):
+    os.close(f)
+
+# Renamed in the lower, past the mount, then back by it, before the old name was asked again.
+write(f"{TARGET}/was", b"moved")
+os.stat(f"{TARGET}/was")
+os.rename(f"{LOWER}/was", f"{LOWER}/is")
+t.same(caught(os.rename, f"{TARGET}/is", f"{TARGET}/was"), None, "renamed in the lower, and back by the mount")
+t.same((caught(os.stat, f"{LOWER}/is"), caught(os.stat, f"{LOWER}/was")), ("ENOENT", None), "... it is back")
 
 cached_file("reborn", old)
 fd = os.open(f"{TARGET}/reborn", os.O_RDONLY)
@@ -657,6 +731,26 @@ with open(f"{AZT}/ckpt/latest.bin", "r+b") as f, mmap.mmap(f.fileno(), 0) as m:
 t.ok(read(f"{AZT}/ckpt/latest.bin") == b"MMAP!" + want[5:], "written by a shared mapping")
 os.unlink(f"{AZT}/ckpt/latest.bin")
 t.ok(t.wait_for(lambda: blob("ckpt/latest.bin") == 404, 30), "unlinked: gone from the store")
+# Its inode numbers are made of paths: a new directory gets that of the one that was there.
+os.mkdir(f"{AZT}/dir")
+inside = os.open(f"{AZT}/dir", os.O_RDONLY)
+if caught(os.rename, f"{AZT}/dir", f"{AZT}/other"):
+    t.skip(3, "this lower renames no directories")
+else:
+    os.mkdir(f"{AZT}/dir")
+    write(f"{AZT}/other/x", b"x")
+    across = threading.Thread(target=os.rename, args=(f"{AZT}/other/x", f"{AZT}/dir/x"), daemon=True)
+    across.start()
+    across.join(60)
+    t.ok(not across.is_alive(), "a directory renamed, another of its name made: from the one to the other")
+    t.same((os.listdir(f"{AZT}/dir"), os.listdir(f"{AZT}/other")), (["x"], []), "... a file can be moved")
+    write("y", b"y", dir_fd=inside)
+    t.same((sorted(os.listdir(f"{AZT}/dir")), os.listdir(f"{AZT}/other")), (["x"], ["y"]), "who is in the old one stays in it")
+    for name in ("dir/x", "other/y"):
+        os.unlink(f"{AZT}/{name}")
+    for name in ("dir", "other"):
+        os.rmdir(f"{AZT}/{name}")
+os.close(inside)
 os.rmdir(f"{AZT}/ckpt")
 t.same(caught(os.stat, f"{AZ}/ckpt"), "ENOENT", "rmdir")
 t.same(t.run("umount", AZT).returncode, 0, "umount")
