@@ -211,6 +211,16 @@ def caught(call, *argv):
         return errno.errorcode[e.errno]
 
 
+def unmount(where=TARGET):
+    return t.run_ok("unmounted", "umount", where)
+
+
+def users():
+    """What holds the module: mounts, tiers, the daemon, and workers."""
+    with open("/sys/module/blobcache/refcnt", encoding="ascii") as f:
+        return int(f.read())
+
+
 def set_parameter(name, value):
     with open(PARAMETERS + name, "w", encoding="ascii") as f:
         f.write(str(value))
@@ -321,8 +331,9 @@ t.ok(whole_direct(f"{TARGET}/big", 8 * MIB) == files["big"], "... and what they 
 # --- not verified yet, and damaged
 
 settled()
-t.run("umount", TARGET)
+unmount()
 nl.detach(DATA)
+t.ok(t.wait_for(lambda: users() == 1, 15), "nothing is left of them but the daemon", users())
 disk = td.Disk(DATA)
 places = [(frame, slot, desc) for frame, slot, _, desc in disk.descs() if desc.length == td.BLOCK]
 for frame, slot, desc in places[10], places[100], places[400]:
@@ -340,7 +351,7 @@ t.same(delta.crc_errors, 3, "... and noticed")
 # --- large folios
 
 for large in 0, 1:
-    t.run("umount", TARGET)
+    unmount()
     set_parameter("large_folios", large)
     t.mount(LOWER, TARGET, ro=True, volume=VOLUME, ttl="1h", deadline="30s")
     for how in "cold", "warm":
@@ -545,7 +556,7 @@ with open(f"{OWN}/file", "rb") as f:
 t.ok(done == len(want) and os.pread(copy, 4 * MIB, 0) == want, "copy_file_range within the mount", done)
 for at in (reader, old, writer, below, copy):
     os.close(at)
-t.run_ok("unmounted", "umount", WRITABLE)
+unmount(WRITABLE)
 
 # --- a page fault, when one source after the other fails
 
@@ -567,8 +578,9 @@ def faulted(path, offset):
 
 
 settled()
-t.run("umount", TARGET)
+unmount()
 t.same(nl.detach(DATA)[0], 0, "the tier is detached")
+t.ok(t.wait_for(lambda: users() == 1, 15), "... and nothing is left but the daemon", users())
 t.same(nl.attach(SICK)[0], 0, "another one is attached")
 for where, extra in ((TARGET, {"deadline": "30s"}), (DYING, {"lower_exact": "1", "deadline": "10s"}),
                      (FAILING, {"on_daemon_loss": "fail", "deadline": "10s"})):
@@ -597,9 +609,10 @@ t.same(faulted(f"{FAILING}/tail", 2 * MIB + 5), "SIGBUS", "nobody may answer: SI
 os.close(keep)
 t.ok(faulted(f"{FAILING}/tail", 2 * MIB + 5) == "SIGBUS", "... once more, and no hang")
 for where in (TARGET, DYING, FAILING):
-    t.run_ok("unmounted", "umount", where)
+    unmount(where)
 error, message = nl.detach(SICK)
 t.ok(error == errno.EIO and "detached, but" in message and not nl.tier(), "a tier without device can be detached", error, message)
 nl.close()
+t.ok(t.wait_for(lambda: not users(), 15), "nothing is left", users())
 t.run_ok("the module can be unloaded", "rmmod", "blobcache")
 t.done()
