@@ -87,6 +87,11 @@ int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority 
 	return 0;
 }
 
+bool bc_cacheable(const struct bc_object *object)
+{
+	return bc_object_bound(object) == BC_BOUND_STORE && bc_tier_serves();
+}
+
 bool bc_resident(struct bc_object *object, u64 pos)
 {
 	return bc_object_bound(object) == BC_BOUND_STORE &&

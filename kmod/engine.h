@@ -173,6 +173,8 @@ int bc_object_bind(struct bc_object *object, u64 pos);
  * @nr_bvecs: number of entries of @bvecs, at most BIO_MAX_VECS
  * @bvecs: where the bytes go; stable until @done
  * @priority: BC_PRIORITY_DEMAND if somebody waits
+ * @foreign: others may write @bvecs meanwhile: what is there proves nothing; the device may not be
+ *	able to write there
  * @done: called exactly once, from process or softirq context, possibly before
  *	bc_read() returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
  *	store no longer has this version, -EIO, -ETIMEDOUT.
@@ -186,6 +188,7 @@ struct bc_io {
 	u32 nr_bvecs;
 	struct bio_vec *bvecs;
 	enum bc_priority priority;
+	bool foreign;
 	void (*done)(struct bc_io *io, int error);
 
 	struct list_head node;
@@ -220,6 +223,9 @@ void bc_read(struct bc_io *io);
  * Return: chunks still missing whose fill could not be started now (call again later), or errno.
  */
 int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority priority);
+
+/* May bytes of the object be on a tier, now or once they were fetched? */
+bool bc_cacheable(const struct bc_object *object);
 
 /* Is the chunk at @pos on a tier? No side effects; may be outdated on return. */
 bool bc_resident(struct bc_object *object, u64 pos);

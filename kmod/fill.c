@@ -257,24 +257,13 @@ bool bc_fill_try_lower(struct bc_fill *fill)
 }
 
 static void end_if_new(struct bc_fill *fill, int error);
-
-static bool somebody_waits(struct bc_fill *fill)
-{
-	bool waits;
-
-	spin_lock(&fill->lock);
-	waits = !list_empty(&fill->waiters);
-	spin_unlock(&fill->lock);
-	return waits || fill->priority == BC_PRIORITY_DEMAND;
-}
+static bool end_if_unwanted(struct bc_fill *fill, int error);
 
 /* No daemon answers: what the mount wants now. */
 static void without_daemon(struct bc_fill *fill)
 {
-	if (!somebody_waits(fill)) {
-		end_if_new(fill, -ENOTCONN);
+	if (end_if_unwanted(fill, -ENOTCONN))
 		return;
-	}
 	switch (fill->object->client->on_daemon_loss) {
 	case BC_LOSS_FAIL:
 		end_if_new(fill, -EIO);
@@ -534,10 +523,34 @@ static void unpark(struct bc_object *object)
 	spin_unlock(&bc_fills.lock);
 }
 
-static void end(struct bc_fill *fill, int error, bool only_if_new)
+static void end_locked(struct bc_fill *fill, int error, struct list_head *waiters)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	table_del(fill);
+	spin_lock(&fill->lock);
+	fill->error = error;
+	WRITE_ONCE(fill->state, BC_FILL_ENDED);
+	list_splice_init(&fill->waiters, waiters);
+	spin_unlock(&fill->lock);
+}
+
+static void end_rest(struct bc_fill *fill, int error, struct list_head *waiters)
 {
 	struct bc_object *object = fill->object;
 	struct bc_io *io, *next;
+
+	end_stat(error);
+	trace_bc_fill_end(fill->id, fill->chunk, error);
+	list_for_each_entry_safe(io, next, waiters, node)
+		end_waiter(fill, io, error);
+	wake_up_all(&object->bind_wait);
+	if (bc_object_bound(object) == BC_UNBOUND)
+		unpark(object);
+	bc_fill_put(fill);	/* the table's */
+}
+
+static void end(struct bc_fill *fill, int error, bool only_if_new)
+{
 	LIST_HEAD(waiters);
 
 	spin_lock(&bc_fills.lock);
@@ -545,22 +558,9 @@ static void end(struct bc_fill *fill, int error, bool only_if_new)
 		spin_unlock(&bc_fills.lock);
 		return;
 	}
-	table_del(fill);
-	spin_lock(&fill->lock);
-	fill->error = error;
-	WRITE_ONCE(fill->state, BC_FILL_ENDED);
-	list_splice_init(&fill->waiters, &waiters);
-	spin_unlock(&fill->lock);
+	end_locked(fill, error, &waiters);
 	spin_unlock(&bc_fills.lock);
-
-	end_stat(error);
-	trace_bc_fill_end(fill->id, fill->chunk, error);
-	list_for_each_entry_safe(io, next, &waiters, node)
-		end_waiter(fill, io, error);
-	wake_up_all(&object->bind_wait);
-	if (bc_object_bound(object) == BC_UNBOUND)
-		unpark(object);
-	bc_fill_put(fill);	/* the table's */
+	end_rest(fill, error, &waiters);
 }
 
 void bc_fill_end(struct bc_fill *fill, int error)
@@ -571,6 +571,38 @@ void bc_fill_end(struct bc_fill *fill, int error)
 static void end_if_new(struct bc_fill *fill, int error)
 {
 	end(fill, error, true);
+}
+
+/* Who comes for its bytes raises the priority before he is among the waiters. */
+static bool somebody_waits(struct bc_fill *fill)
+{
+	bool waits;
+
+	lockdep_assert_held(&bc_fills.lock);
+	spin_lock(&fill->lock);
+	waits = !list_empty(&fill->waiters);
+	spin_unlock(&fill->lock);
+	return waits || fill->priority == BC_PRIORITY_DEMAND;
+}
+
+/*
+ * For a reason that concerns nobody who waits. In one step, so that who joins now is not failed
+ * by it. Return: false if somebody waits.
+ */
+static bool end_if_unwanted(struct bc_fill *fill, int error)
+{
+	bool unwanted, ends;
+	LIST_HEAD(waiters);
+
+	spin_lock(&bc_fills.lock);
+	unwanted = fill->state == BC_FILL_ENDED || !somebody_waits(fill);
+	ends = unwanted && fill->state == BC_FILL_NEW;
+	if (ends)
+		end_locked(fill, error, &waiters);
+	spin_unlock(&bc_fills.lock);
+	if (ends)
+		end_rest(fill, error, &waiters);
+	return unwanted;
 }
 
 bool bc_fill_requeue(struct bc_fill *fill, enum bc_fill_state from, u64 epoch)

@@ -119,6 +119,9 @@ bool bc_tier_read(struct bc_io *io);
 bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
 		   bool wanted);
 
+/* Is there a tier, and does it work? */
+bool bc_tier_serves(void);
+
 /* Drop a chunk. Return: bytes freed, 0 if not there or being read or pinned. */
 u64 bc_tier_drop(const struct bc_key *key, u32 chunk);
 

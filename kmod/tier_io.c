@@ -270,6 +270,20 @@ static u16 blocks_to_verify(const struct bc_io *io, u16 verified)
 	return GENMASK(last, first) & ~verified;
 }
 
+/* Can the device write to the segments? The page cache's are whole pages. */
+static bool device_reaches(const struct bc_io *io)
+{
+	u32 mask = bdev_dma_alignment(io->tier->bdev.bdev) | io->tier->sector_mask, i;
+
+	if (likely(!io->foreign))
+		return true;
+	for (i = 0; i < io->nr_bvecs; i++) {
+		if ((io->bvecs[i].bv_offset | io->bvecs[i].bv_len) & mask)
+			return false;
+	}
+	return true;
+}
+
 static bool covers_blocks(const struct bc_io *io)
 {
 	u32 offset = io->pos & (BC_CHUNK_SIZE - 1);
@@ -326,13 +340,26 @@ bool bc_tier_read(struct bc_io *io)
 		io->done(io, 0);
 		return true;
 	}
-	io->blocks = blocks_to_verify(io, hit.verified);
-	io->in_place = covers_blocks(io);
+	/* What the device cannot write to is read, and verified, by way of pages of our own. */
+	io->blocks = blocks_to_verify(io, device_reaches(io) ? hit.verified : 0);
+	io->in_place = !io->foreign && covers_blocks(io);
 	if (io->blocks && !io->in_place)
 		read_bounced(io);
 	else
 		read_direct(io);
 	return true;
+}
+
+bool bc_tier_serves(void)
+{
+	struct bc_tier *tier = bc_tier_get();
+	bool serves;
+
+	if (!tier)
+		return false;
+	serves = !READ_ONCE(tier->failed);
+	bc_tier_put(tier);
+	return serves;
 }
 
 static int write_chunk(struct bc_tier *tier, const struct bc_place *place, struct page **pages,

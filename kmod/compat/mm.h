@@ -5,6 +5,7 @@
 
 #include <linux/bio.h>
 #include <linux/pagemap.h>
+#include <linux/uio.h>
 
 #ifndef HAVE_FOLIO_END_READ
 static inline void folio_end_read(struct folio *folio, bool success)
@@ -43,6 +44,29 @@ static inline bool bc_bio_add_folio(struct bio *bio, struct folio *folio, size_t
 static inline void mapping_set_folio_order_range(struct address_space *mapping, unsigned int min,
 						 unsigned int max)
 {
+}
+#endif
+
+/*
+ * Pages of an iterator for a device to write to; the iterator moves on. Of a user's memory they
+ * are pinned where the kernel can, else referenced; then so are those of other iterators.
+ */
+#ifdef HAVE_IOV_ITER_EXTRACT_PAGES
+static inline ssize_t bc_iter_pages(struct iov_iter *iter, struct page **pages, size_t length,
+				    unsigned int count, size_t *offset)
+{
+	return iov_iter_extract_pages(iter, &pages, length, count, 0, offset);
+}
+
+#define bc_iter_pages_held iov_iter_extract_will_pin
+#define bc_iter_page_put unpin_user_page
+#else
+#define bc_iter_pages iov_iter_get_pages2
+#define bc_iter_page_put put_page
+
+static inline bool bc_iter_pages_held(const struct iov_iter *iter)
+{
+	return true;
 }
 #endif
 

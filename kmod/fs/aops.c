@@ -12,10 +12,6 @@
 
 #include "fs.h"
 
-/* Chunks fetched ahead of a sequential reader that misses. */
-#define WINDOW_MIN	2
-#define WINDOW_MAX	16
-
 struct run {
 	struct bc_io io;
 	struct bc_inode *mapping;
@@ -100,28 +96,6 @@ static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_p
 	return pos;
 }
 
-/*
- * Fetch ahead of a sequential reader, who has read [pos, end) now. Only what is
- * missing: for what is on a tier, the page cache's read-ahead will do.
- */
-static void fetch_ahead(struct bc_file *bf, struct bc_object *object, loff_t pos, loff_t end)
-{
-	bool sequential = READ_ONCE(bf->next) == pos;
-	u64 next = round_up((u64)end, BC_CHUNK_SIZE);
-	u32 window;
-
-	WRITE_ONCE(bf->next, end);
-	if (!sequential) {
-		WRITE_ONCE(bf->window, 0);
-		return;
-	}
-	if (bc_resident(object, next))
-		return;
-	window = clamp_t(u32, READ_ONCE(bf->window) * 2, WINDOW_MIN, WINDOW_MAX);
-	WRITE_ONCE(bf->window, window);
-	bc_prefetch(object, next, (u64)window << BC_CHUNK_SHIFT, BC_PRIORITY_READAHEAD);
-}
-
 static void readahead(struct readahead_control *rac)
 {
 	struct bc_inode *mapping = BC_I(rac->mapping->host);
@@ -149,8 +123,8 @@ static void readahead(struct readahead_control *rac)
 		if (next == at)
 			break;
 	}
-	if (rac->file && binding == BC_BOUND_STORE)
-		fetch_ahead(rac->file->private_data, object, pos, next);
+	if (rac->file)
+		bc_ahead(rac->file, pos, next);
 }
 
 const struct address_space_operations bc_address_space_operations = {

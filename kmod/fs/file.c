@@ -45,6 +45,11 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 		bc_version_shown(visible, &size, &stat->mtime);
 	bc_visible_set_size(inode, size, &changes);
 	stat->size = size;
+	if (request_mask & STATX_DIOALIGN) {
+		stat->result_mask |= STATX_DIOALIGN;
+		stat->dio_mem_align = BC_DIRECT_ALIGN;
+		stat->dio_offset_align = PAGE_SIZE;
+	}
 	/* A lower that does not count blocks would make it look like a file of holes. */
 	stat->blocks = DIV_ROUND_UP_ULL(stat->size, 512);
 	return 0;
@@ -197,14 +202,18 @@ static bool may_read_now(struct file *file)
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct file *file = iocb->ki_filp, *lower;
+	ssize_t ret;
 
 	if (iocb->ki_flags & IOCB_NOWAIT && !may_read_now(file))
 		return -EAGAIN;
 	lower = prepare(file, iocb->ki_pos);
 	if (lower)
 		return bc_file_read(iocb, to, lower);
-	/* Direct reads are served from the page cache, which is right and may be slower. */
-	iocb->ki_flags &= ~IOCB_DIRECT;
+	if (iocb->ki_flags & IOCB_DIRECT) {
+		ret = bc_direct_read(iocb, to);
+		/* The caller may have been told by now, and have closed the file. */
+		return ret == -EIOCBQUEUED ? ret : read_error(file, ret);
+	}
 	return read_error(file, generic_file_read_iter(iocb, to));
 }
 
@@ -256,13 +265,11 @@ static int mmap(struct file *file, struct vm_area_struct *vma)
 static int fadvise(struct file *file, loff_t offset, loff_t length, int advice)
 {
 	struct file *lower = bc_file_lower(file);
-	struct bc_file *bf = file->private_data;
 
 	if (lower)
 		return IS_ERR(lower) ? PTR_ERR(lower) : vfs_fadvise(lower, offset, length, advice);
-	if (advice == POSIX_FADV_WILLNEED && offset >= 0 && length >= 0)
-		bc_prefetch(BC_I(bf->mapping)->object, offset, length ?: S64_MAX - offset,
-			    BC_PRIORITY_PREFETCH);
+	if (advice == POSIX_FADV_WILLNEED)
+		return bc_ahead_willneed(file, offset, length);
 	return generic_fadvise(file, offset, length, advice);
 }
 

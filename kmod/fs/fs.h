@@ -243,6 +243,21 @@ struct bc_dentry {
 	struct rcu_head rcu;
 };
 
+/* Sequential readers that are followed in one open file. */
+#define BC_STREAMS	4
+
+/**
+ * struct bc_stream - a sequential reader; hints, without a lock
+ * @next: where it goes on
+ * @ahead: up to where chunks were asked for
+ * @window: how far ahead of it, in bytes; 0 = it missed nothing yet
+ */
+struct bc_stream {
+	u64 next;
+	u64 ahead;
+	u64 window;
+};
+
 /**
  * struct bc_file - private data of an open file
  * @mapping: mapping inode; one reference; NULL if it was opened past the cache
@@ -250,8 +265,9 @@ struct bc_dentry {
  * @writes: of the visible inode, before the version was chosen
  * @written_at: seconds since the epoch of the last write; 0 = none
  * @mapped: shared and for writing: written as late as it is closed, at least
- * @next: where a sequential reader goes on
- * @window: chunks to fetch ahead of it. Both are hints, without a lock.
+ * @streams: see ahead.c
+ * @stream_turn: which is replaced next
+ * @advised: what is read now was advised, and tells nothing of the reader; a hint too
  */
 struct bc_file {
 	struct inode *mapping;
@@ -259,8 +275,9 @@ struct bc_file {
 	u32 writes;
 	time64_t written_at;
 	bool mapped;
-	loff_t next;
-	u32 window;
+	struct bc_stream streams[BC_STREAMS];
+	u32 stream_turn;
+	bool advised;
 };
 
 /* super.c */
@@ -424,6 +441,19 @@ long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length
 /* modify.c */
 extern const struct inode_operations bc_dir_write_operations;
 int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
+
+/* direct.c */
+
+/* Direct reads: of positions, lengths and addresses. Whole pages need not go by the page cache. */
+#define BC_DIRECT_ALIGN	512
+
+ssize_t bc_direct_read(struct kiocb *iocb, struct iov_iter *to);
+int bc_direct_init(void);
+void bc_direct_exit(void);
+
+/* ahead.c */
+void bc_ahead(struct file *file, u64 pos, u64 end);
+int bc_ahead_willneed(struct file *file, loff_t offset, loff_t length);
 
 /* aops.c */
 extern const struct address_space_operations bc_address_space_operations;

@@ -503,11 +503,16 @@ int bc_fs_init(void)
 	error = bc_calls_init();
 	if (error)
 		goto err_inodes;
-	error = register_filesystem(&bc_fs_type);
+	error = bc_direct_init();
 	if (error)
 		goto err_calls;
+	error = register_filesystem(&bc_fs_type);
+	if (error)
+		goto err_direct;
 	return 0;
 
+err_direct:
+	bc_direct_exit();
 err_calls:
 	bc_calls_exit();
 err_inodes:
@@ -519,6 +524,7 @@ err_inodes:
 void bc_fs_exit(void)
 {
 	unregister_filesystem(&bc_fs_type);
+	bc_direct_exit();
 	bc_calls_exit();
 	bc_inodes_exit();
 }

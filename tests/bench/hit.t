@@ -30,7 +30,8 @@ mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$plain" && mount "$plain
 modprobe fuse 2>/dev/null
 dd if=/dev/urandom of=/mnt/ext4/file bs=1M count="$size" conv=fsync status=none || die "no file"
 
-load_module || die "no module"
+# shellcheck disable=SC2086 # words
+load_module ${PARAMETERS:-} || die "no module"
 cachectl device format "$tier" >&2 && cachectl device attach "$tier" >&2 || die "no tier"
 mkdir -p /etc/blobcache
 echo "{ \"volumes\": [ { \"source\": \"$source\" } ] }" >/etc/blobcache/blobcached.json
@@ -97,6 +98,8 @@ round() {
 		printf '%s\n' "[global]" ioengine=psync thread=1 clocksource=clock_gettime gtod_reduce=1 "size=${size}M" "randseed=$r"
 		for who in A B C; do job "$r" seq_1m cold $who rw=read bs=1M; done
 		for who in A B C; do job "$r" rand_4k cold $who rw=randread bs=4k io_size=8M; done
+		for who in A B C; do job "$r" direct_seq_1m cold $who rw=read bs=1M direct=1; done
+		for who in A B C; do job "$r" direct_rand_4k cold $who rw=randread bs=4k io_size=8M direct=1; done
 		for who in A B C; do
 			# Reads it all, untimed, before it starts.
 			job "$r" cached_seq_1m cached $who rw=read bs=1M pre_read=1 invalidate=0 \
