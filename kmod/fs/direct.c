@@ -400,7 +400,8 @@ static ssize_t read_pages(struct kiocb *iocb, struct iov_iter *to)
  * @iocb: of our file, whose mapping inode is bound
  * @to: where to
  *
- * Position, lengths and addresses must be multiples of BC_DIRECT_ALIGN.
+ * What is not aligned to BC_DIRECT_ALIGN comes from the page cache: the Blob mounts below take any
+ * alignment, and so do programs that were written for them.
  * Return: as file_operations.read_iter.
  */
 ssize_t bc_direct_read(struct kiocb *iocb, struct iov_iter *to)
@@ -413,10 +414,9 @@ ssize_t bc_direct_read(struct kiocb *iocb, struct iov_iter *to)
 
 	if (!count || pos >= size)
 		return 0;
-	if (user_backed_iter(to) && (pos | iov_iter_alignment(to)) & (BC_DIRECT_ALIGN - 1))
-		return -EINVAL;
 	end = round_down(min(pos + count, size), PAGE_SIZE);
-	if ((pos | count) & ~PAGE_MASK || end <= pos || !memory_fits(to) ||
+	if ((user_backed_iter(to) && iov_iter_alignment(to) & (BC_DIRECT_ALIGN - 1)) ||
+	    (pos | count) & ~PAGE_MASK || end <= pos || !memory_fits(to) ||
 	    !bc_cacheable(mapping->object) || better_buffered(mapping, pos, end))
 		return read_buffered(iocb, to);
 	if (iocb->ki_flags & IOCB_NOWAIT)
