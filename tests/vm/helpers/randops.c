@@ -73,6 +73,7 @@ struct content {
 struct file {
 	struct content *now;
 	unsigned int writers;		/* open files and mappings that can write it */
+	bool renamed_open;		/* while it was open for writing */
 	bool removed;
 };
 
@@ -843,9 +844,11 @@ static void check_size(const struct open_file *of)
 		good |= (size_t)st.st_size == of->can.may[i]->size;
 	for (i = 0; i < HISTORY; i++)
 		good |= p->old[i].content && (size_t)st.st_size == p->old[i].content->size;
-	if (!good && !of->moved)
+	/* What is written by way of its old name shows by the new one after the ttl. */
+	if (!good && !of->moved && !of->file->renamed_open)
 		wrong("fstat: size %lld, which no version has", (long long)st.st_size);
-	if (of->writable && (size_t)st.st_size != of->file->now->size && !of->moved)
+	if (of->writable && (size_t)st.st_size != of->file->now->size && !of->moved &&
+	    !of->file->renamed_open)
 		wrong("fstat of a writer: size %lld, the lower has %zu", (long long)st.st_size,
 		      of->file->now->size);
 }
@@ -1081,8 +1084,9 @@ static void op_map_check(struct mapping *m)
 		return;
 	}
 	narrow(&m->can, m->file, from, length, buffer, length, "mapping");
-	/* Nothing of anybody's behind the end. */
-	if (m->can.live || m->can.count != 1 || end != size || !(size % PAGE))
+	/* Nothing of anybody's behind the end, if it is known by now whose end that is. */
+	if (m->can.live || m->can.count != 1 || m->can.may[0]->size != size || end != size ||
+	    !(size % PAGE))
 		return;
 	if (!copy_out(scratch, m->at + (size - m->offset), PAGE - size % PAGE))
 		return;
@@ -1298,6 +1302,7 @@ static void op_rename(struct path *from, struct path *to)
 		name_gone(to);
 	to->file = from->file;
 	from->file = NULL;
+	to->file->renamed_open |= to->file->writers > 0;
 	moved_away(to->file, false);
 	file_written(to->file, since);
 }
@@ -1592,6 +1597,17 @@ static void close_all(void)
 			op_close(&files[i]);
 }
 
+/* Of an earlier run. */
+static void remove_leftovers(const struct path *p)
+{
+	char name[300];
+
+	in_target(name, sizeof(name), p);
+	unlink(name);
+	snprintf(name, sizeof(name), "%s/%s", store, p->name);
+	unlink(name);
+}
+
 int main(int argc, char **argv)
 {
 	double start, progress = 0;
@@ -1628,6 +1644,7 @@ int main(int argc, char **argv)
 	}
 
 	for (i = 0; i < PATHS; i++) {
+		remove_leftovers(&paths[i]);
 		op_create(&paths[i]);
 		op_upload(&paths[i]);
 	}
