@@ -32,14 +32,19 @@ struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot)
 }
 
 void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
-		  u32 chunk, u32 bytes, const u32 crc[BC_CHUNK_BLOCKS], u64 seq)
+		  u32 chunk, u32 bytes, u16 blocks, const u32 crc[BC_CHUNK_BLOCKS])
 {
 	struct bc_disk_desc *disk = bc_clean_descs(tier, place->frame, place->slot);
-	struct bc_desc desc = { .key = *key, .seq = seq, .kind = BC_KIND_CLEAN };
+	struct bc_desc desc = {
+		.key = *key,
+		.seq = atomic64_inc_return(&tier->seq),
+		.kind = BC_KIND_CLEAN,
+	};
+	unsigned long mask = blocks;
 	u32 i;
 
 	lockdep_assert_held(&tier->lock);
-	for (i = 0; i < place->count; i++) {
+	for_each_set_bit(i, &mask, place->count) {
 		desc.block = (u64)chunk * BC_CHUNK_BLOCKS + i;
 		desc.length = min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE);
 		desc.crc = crc[i];
@@ -206,34 +211,39 @@ static void erase_unowned(struct bc_tier *tier, struct bc_disk_desc *descs, u16 
 	}
 }
 
-static u16 place_mask(const struct bc_place *place)
+/* What is recovered may be the beginning of a chunk that goes on, unless its last block says no. */
+static u8 recovered_flags(const struct bc_extent *extent)
 {
-	return ((1U << place->count) - 1) << place->slot;
+	/* Not on probation: what is read next must not sweep it out unseen. */
+	if (extent->bytes % BC_BLOCK_SIZE || extent->slot + extent->count == BC_FRAME_BLOCKS)
+		return BC_ENTRY_MAIN;
+	return BC_ENTRY_MAIN | BC_ENTRY_OPEN;
 }
 
 static void recover_frame(struct bc_tier *tier, u32 frame)
 {
 	struct bc_disk_desc *descs = bc_clean_descs(tier, frame, 0);
-	struct bc_place place = { .frame = frame };
-	struct bc_desc first;
-	u32 slot = 0, bytes;
+	struct bc_extent extent;
+	u32 slot = 0;
 	u16 owned = 0;
 
-	while (bc_recover_chunk(descs, &slot, &place, &first, &bytes)) {
-		place.frame = frame;
-		/* A sequence nobody can have handed out: not ours, whatever it is. */
-		if (first.seq >= tier->super.seq_reserved)
-			continue;
+	/* A sequence nobody can have handed out: not ours, whatever it is. */
+	while (bc_recover_chunk(descs, tier->super.seq_reserved, &slot, &extent)) {
+		struct bc_place place = {
+			.frame = frame,
+			.slot = extent.slot,
+			.count = extent.count,
+		};
+
 		if (bc_frames_take(&tier->frames, &place))
 			continue;
-		/* Not on probation: what is read next must not sweep it out unseen. */
-		if (bc_index_insert(&tier->index, &first.key, first.block / BC_CHUNK_BLOCKS,
-				    &place, bytes, 0, BC_ENTRY_MAIN)) {
+		if (bc_index_insert_part(&tier->index, &extent.key, extent.chunk, &place,
+					 extent.bytes, extent.valid, recovered_flags(&extent))) {
 			/* There already (an old place of it), or the index is full. */
 			bc_frames_release(&tier->frames, &place);
 			continue;
 		}
-		owned |= place_mask(&place);
+		owned |= extent.valid << extent.slot;
 	}
 	erase_unowned(tier, descs, owned);
 }

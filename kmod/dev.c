@@ -239,10 +239,11 @@ static int ioctl_done(struct bc_daemon_file *df, void __user *arg)
 
 	if (copy_from_user(&done, arg, sizeof(done)))
 		return -EFAULT;
-	if (done.size != sizeof(done) || done.flags || done.reserved[0] || done.reserved[1] ||
-	    done.status >= BC_DONE_STATUS_COUNT)
+	if (done.size != sizeof(done) || done.flags & ~BC_DONE_COALESCED || done.reserved[0] ||
+	    done.reserved[1] || done.status >= BC_DONE_STATUS_COUNT)
 		return -EINVAL;
-	return bc_fill_done(done.id, df->epoch, done.status, done.retry_after_ms);
+	return bc_fill_done(done.id, df->epoch, done.status, done.retry_after_ms,
+			    done.flags & BC_DONE_COALESCED);
 }
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

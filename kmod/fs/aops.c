@@ -80,7 +80,8 @@ static int read_folio(struct file *file, struct folio *folio)
  * next chunk begins, or @pos if there was no memory. rac tells where its last
  * folio begins, not where it ends, hence our own count.
  */
-static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_priority priority)
+static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_priority priority,
+		      bool sequential)
 {
 	struct run *run;
 	struct folio *folio;
@@ -92,6 +93,7 @@ static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_p
 		return pos;
 	run->io.pos = pos;
 	run->io.priority = priority;
+	run->io.sequential = sequential;
 	while (pos < end && (folio = readahead_folio(rac))) {
 		run_add(run, folio);
 		pos += folio_size(folio);
@@ -100,13 +102,23 @@ static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_p
 	return pos;
 }
 
+static bool is_next(const struct bc_file *bf, u64 pos)
+{
+	return READ_ONCE(bf->next) == pos;
+}
+
+static bool is_sequential(struct file *file, u64 pos)
+{
+	return file && is_next(file->private_data, pos);
+}
+
 /*
  * Fetch ahead of a sequential reader, who has read [pos, end) now. Only what is
  * missing: for what is on a tier, the page cache's read-ahead will do.
  */
 static void fetch_ahead(struct bc_file *bf, struct bc_object *object, loff_t pos, loff_t end)
 {
-	bool sequential = READ_ONCE(bf->next) == pos;
+	bool sequential = is_next(bf, pos);
 	u64 next = round_up((u64)end, BC_CHUNK_SIZE);
 	u32 window;
 
@@ -132,7 +144,7 @@ static void readahead(struct readahead_control *rac)
 	/* Its size is not known for sure yet; who reads it binds it first. */
 	if (binding == BC_UNBOUND)
 		return;
-	next = read_chunk(rac, pos, end, BC_PRIORITY_DEMAND);
+	next = read_chunk(rac, pos, end, BC_PRIORITY_DEMAND, is_sequential(rac->file, pos));
 	if (next == pos)
 		return;
 	/*
@@ -145,7 +157,7 @@ static void readahead(struct readahead_control *rac)
 			break;
 		}
 		at = next;
-		next = read_chunk(rac, at, end, BC_PRIORITY_READAHEAD);
+		next = read_chunk(rac, at, end, BC_PRIORITY_READAHEAD, true);
 		if (next == at)
 			break;
 	}
