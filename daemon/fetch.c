@@ -5,6 +5,11 @@
  * Bytes go to the kernel as soon as a block of the object is complete, so a
  * transfer needs one block of memory whatever its length, and a try that
  * breaks off is followed by one for the rest only.
+ *
+ * Requests that continue each other in one version of one object are answered by one
+ * transfer, the first one's, which leads. Its bytes go to one after the other; each
+ * is told its end as soon as it has all of its own. When the transfer fails,
+ * those that are left are fetched each for itself.
  */
 #include "fetch.h"
 
@@ -16,8 +21,17 @@
 #include "log.h"
 #include "util.h"
 
+#define GROUP_MAX	(16U << 20)	/* bytes of one transfer */
+#define STALE_MS	50		/* queued for so long, a request may have been cancelled */
+
 struct fetch {
 	struct bc_job job;
+	struct fetch *leader;		/* whose transfer it is; its own, if nobody leads it */
+	struct fetch *after;		/* gets the bytes behind this one's */
+	struct fetch *current;		/* of a leader: gets the next bytes; NULL = none left */
+	uint64_t begin;
+	bool alone;			/* neither leads nor follows: that went wrong before */
+	bool told;			/* the kernel knows that it ended well */
 	bool bound;
 	bool head_tried;
 	bool dead;			/* the kernel wants no more of it */
@@ -69,14 +83,29 @@ static void end_fetch(struct fetch *fetch, enum bc_done_status status, unsigned 
 	bc_job_end(&fetch->job);
 }
 
+/* Does anybody want bytes that are still to come? */
+static bool anybody(const struct fetch *leader)
+{
+	const struct fetch *fetch;
+
+	for (fetch = leader->current; fetch; fetch = fetch->after)
+		if (!fetch->dead)
+			return true;
+	return false;
+}
+
 static void start_transfer(struct fetch *fetch, enum bc_verb verb)
 {
 	struct bc_transfer *transfer = &fetch->job.transfer;
+	const struct fetch *last = fetch;
 
+	while (last->after)
+		last = last->after;
+	fetch->current = fetch;
 	fetch->held = 0;
 	transfer->verb = verb;
 	transfer->offset = fetch->next;
-	transfer->length = fetch->end - fetch->next;
+	transfer->length = last->end - fetch->next;
 	transfer->want = fetch->bound ? &fetch->object : NULL;
 	bc_job_transfer(&fetch->job);
 }
@@ -125,10 +154,13 @@ static bool fill(struct fetch *fetch, const unsigned char *bytes, size_t length)
 	fetch->dead = is_over(error);
 	if (error == -ESTALE)
 		bc_job_lost(&fetch->job);
-	if (!fetch->dead) {
-		tell_kernel_error(fetch, "bytes", error);
-		bc_result_set(&fetch->job.transfer.result, BC_DONE_FAILED, false, "fill failed");
+	if (fetch->dead) {
+		/* Others may follow: what is this one's is passed over. */
+		fetch->next += length;
+		return anybody(fetch->leader);
 	}
+	tell_kernel_error(fetch, "bytes", error);
+	bc_result_set(&fetch->leader->job.transfer.result, BC_DONE_FAILED, false, "fill failed");
 	return false;
 }
 
@@ -137,7 +169,7 @@ static size_t whole_blocks(const struct fetch *fetch, size_t length)
 {
 	uint64_t to = fetch->next + length;
 
-	to = bc_min(to, fetch->next + BC_CHUNK_SIZE);
+	to = bc_min(bc_min(to, fetch->end), fetch->next + BC_CHUNK_SIZE);
 	if (to < fetch->end)
 		to -= to % BC_BLOCK_SIZE;
 	return to > fetch->next ? to - fetch->next : 0;
@@ -160,7 +192,8 @@ static size_t collect(struct fetch *fetch, const unsigned char *bytes, size_t le
 	if (!fetch->block)
 		fetch->block = malloc(BC_BLOCK_SIZE);
 	if (!fetch->block) {
-		bc_result_set(&fetch->job.transfer.result, BC_DONE_FAILED, true, "out of memory");
+		bc_result_set(&fetch->leader->job.transfer.result, BC_DONE_FAILED, true,
+			      "out of memory");
 		return 0;
 	}
 	memcpy(fetch->block + fetch->held, bytes, take);
@@ -173,22 +206,62 @@ static size_t collect(struct fetch *fetch, const unsigned char *bytes, size_t le
 	return take;
 }
 
+/* Returns how many bytes were taken; 0 on failure. */
+static size_t take(struct fetch *fetch, const unsigned char *bytes, size_t length)
+{
+	size_t whole;
+
+	if (fetch->dead) {
+		whole = bc_min(length, fetch->end - fetch->next);
+		fetch->next += whole;
+		return anybody(fetch->leader) ? whole : 0;
+	}
+	whole = fetch->held ? 0 : whole_blocks(fetch, length);
+	if (!whole)
+		return collect(fetch, bytes, length);
+	return fill(fetch, bytes, whole) ? whole : 0;
+}
+
+/* One of several has all its bytes; a leader stays until its transfer ends. */
+static void end_part(struct fetch *fetch)
+{
+	int error = 0;
+
+	bc_job_forget(&fetch->job);
+	if (!fetch->dead && fetch->leader == fetch)
+		error = bc_kernel_done(kernel_of(fetch), fetch->job.request.id, BC_DONE_OK, 0);
+	else if (!fetch->dead)
+		error = bc_kernel_done_coalesced(kernel_of(fetch), fetch->job.request.id);
+	if (error == -ESTALE)
+		bc_job_lost(&fetch->job);
+	if (error && !is_over(error))
+		tell_kernel_error(fetch, "the end of a request", error);
+	fetch->told = true;
+	fetch->job.leased = false;
+	if (fetch->leader != fetch)
+		bc_job_end(&fetch->job);
+}
+
 static bool on_data(struct bc_transfer *transfer, const void *data, size_t length)
 {
-	struct fetch *fetch = fetch_of(transfer);
+	struct fetch *leader = fetch_of(transfer), *fetch;
 	const unsigned char *bytes = data;
 
+	bc_job_keep_leases(&leader->job);
 	while (length) {
-		size_t take = fetch->held ? 0 : whole_blocks(fetch, length);
+		size_t taken;
 
-		if (take && !fill(fetch, bytes, take))
+		fetch = leader->current;
+		taken = fetch ? take(fetch, bytes, length) : 0;
+		if (!taken)
 			return false;
-		if (!take)
-			take = collect(fetch, bytes, length);
-		if (!take)
-			return false;
-		bytes += take;
-		length -= take;
+		bytes += taken;
+		length -= taken;
+		if (fetch->next < fetch->end)
+			continue;
+		leader->current = fetch->after;
+		if (fetch != leader || fetch->after)
+			end_part(fetch);
 	}
 	return true;
 }
@@ -239,12 +312,44 @@ static void on_failure(struct fetch *fetch)
 	end_fetch(fetch, result->status, result->retry_after_ms);
 }
 
+/* Is it the same for all blocks of this version, or of this store? */
+static bool concerns_all(enum bc_done_status status)
+{
+	return status != BC_DONE_OK && status != BC_DONE_FAILED;
+}
+
+/* The transfer ended, and not all of these have their bytes. */
+static void release_followers(struct fetch *leader)
+{
+	const struct bc_result *result = &leader->job.transfer.result;
+	struct fetch *fetch = leader->current, *next;
+
+	if (fetch == leader)
+		fetch = leader->after;
+	leader->after = NULL;
+	if (fetch)
+		leader->alone = true;
+	for (; fetch; fetch = next) {
+		next = fetch->after;
+		fetch->after = NULL;
+		fetch->leader = fetch;
+		fetch->alone = true;
+		if (fetch->dead)
+			bc_job_end(&fetch->job);
+		else if (concerns_all(result->status))
+			end_fetch(fetch, result->status, result->retry_after_ms);
+		else
+			bc_job_requeue(&fetch->job);
+	}
+}
+
 static void on_end(struct bc_transfer *transfer)
 {
 	struct fetch *fetch = fetch_of(transfer);
 
 	bc_job_log(&fetch->job);
-	if (fetch->dead) {
+	release_followers(fetch);
+	if (fetch->dead || fetch->told) {
 		bc_job_end(&fetch->job);
 		return;
 	}
@@ -270,10 +375,58 @@ static const struct bc_transfer_ops transfer_ops = {
 	.end = on_end,
 };
 
+static const struct bc_job_ops job_ops;
+
+static bool follows(const struct bc_job *job, const struct bc_job *next)
+{
+	const struct fetch *a = (const struct fetch *)job, *b = (const struct fetch *)next;
+
+	return next->ops == &job_ops && b->bound && !b->alone &&
+	       b->begin == a->end && b->next == b->begin &&
+	       b->end <= a->leader->begin + GROUP_MAX && a->object.size == b->object.size &&
+	       !strcmp(a->object.etag, b->object.etag) &&
+	       !strcmp(job->request.path, next->request.path);
+}
+
+/* Those that the transfer can bring too. */
+static void gather(struct fetch *leader)
+{
+	struct fetch *last = leader;
+	struct bc_job *next;
+
+	if (!leader->bound || leader->alone ||
+	    leader->job.transfer.store->ops->capabilities & BC_STORE_BLOCKS)
+		return;
+	while ((next = bc_job_follower(&last->job, follows))) {
+		last->after = (struct fetch *)next;
+		last = last->after;
+		last->leader = leader;
+	}
+}
+
+/* Was it cancelled while it was queued? */
+static bool is_stale(struct fetch *fetch)
+{
+	int64_t now = bc_now_ms();
+	int error;
+
+	if (now - fetch->job.touched_ms < STALE_MS)
+		return false;
+	error = bc_kernel_renew(kernel_of(fetch), fetch->job.request.id);
+	if (error == -ESTALE)
+		bc_job_lost(&fetch->job);
+	fetch->job.touched_ms = now;
+	return error;
+}
+
 static void fetch_start(struct bc_job *job)
 {
 	struct fetch *fetch = (struct fetch *)job;
 
+	if (is_stale(fetch)) {
+		bc_job_end(job);
+		return;
+	}
 	if (!bc_path_valid(job->request.path)) {
 		bc_result_set(&job->transfer.result, BC_DONE_UNSUPPORTED, false,
 			      "the name has an empty segment, '.' or '..'");
@@ -281,7 +434,19 @@ static void fetch_start(struct bc_job *job)
 		end_fetch(fetch, BC_DONE_UNSUPPORTED, 0);
 		return;
 	}
+	gather(fetch);
 	start_transfer(fetch, BC_VERB_GET);
+}
+
+/* Others may depend on its transfer, or it on theirs: then it is passed over. */
+static void fetch_dropped(struct bc_job *job)
+{
+	struct fetch *fetch = (struct fetch *)job;
+
+	fetch->dead = true;
+	job->leased = false;
+	if (!job->passive && !fetch->after)
+		bc_job_cancel(job);
 }
 
 static void fetch_again(struct bc_job *job)
@@ -302,6 +467,7 @@ static void fetch_free(struct bc_job *job)
 static const struct bc_job_ops job_ops = {
 	.start = fetch_start,
 	.again = fetch_again,
+	.dropped = fetch_dropped,
 	.free = fetch_free,
 };
 
@@ -320,8 +486,10 @@ struct bc_job *bc_fetch_create(struct bc_pool *pool, struct bc_request *request,
 
 	if (!fetch)
 		return NULL;
+	fetch->leader = fetch;
 	fetch->bound = request->bound;
 	fetch->object = request->want;
+	fetch->begin = request->offset;
 	fetch->next = request->offset;
 	fetch->end = request->offset + request->length;
 	if (fetch->bound)

@@ -152,6 +152,20 @@ int bc_kernel_fill(struct bc_kernel *kernel, uint64_t id, uint64_t offset,
 	return device_ioctl(kernel, BC_IOC_FILL, &fill);
 }
 
+static int done(struct bc_kernel *kernel, uint64_t id, enum bc_done_status status,
+		unsigned int retry_after_ms, uint32_t flags)
+{
+	struct bc_ioc_done done = {
+		.size = sizeof(done),
+		.flags = flags,
+		.id = id,
+		.status = status,
+		.retry_after_ms = status == BC_DONE_RETRY_AFTER ? retry_after_ms : 0,
+	};
+
+	return device_ioctl(kernel, BC_IOC_DONE, &done);
+}
+
 /**
  * bc_kernel_done - end a request
  * @kernel: the kernel
@@ -162,14 +176,17 @@ int bc_kernel_fill(struct bc_kernel *kernel, uint64_t id, uint64_t offset,
 int bc_kernel_done(struct bc_kernel *kernel, uint64_t id, enum bc_done_status status,
 		   unsigned int retry_after_ms)
 {
-	struct bc_ioc_done done = {
-		.size = sizeof(done),
-		.id = id,
-		.status = status,
-		.retry_after_ms = status == BC_DONE_RETRY_AFTER ? retry_after_ms : 0,
-	};
+	return done(kernel, id, status, retry_after_ms, 0);
+}
 
-	return device_ioctl(kernel, BC_IOC_DONE, &done);
+/**
+ * bc_kernel_done_coalesced - end a request well, which another's transfer has answered
+ * @kernel: the kernel
+ * @id: of the request
+ */
+int bc_kernel_done_coalesced(struct bc_kernel *kernel, uint64_t id)
+{
+	return done(kernel, id, BC_DONE_OK, 0, BC_DONE_COALESCED);
 }
 
 /* libnl's errors lose the errno; these are the ones that a reply can meet. */
@@ -328,7 +345,7 @@ static int on_message(struct nl_msg *message, void *context)
 	    !parse_request(nest, &request))
 		bc_warn_limited("ignored a request of the kernel that makes no sense; "
 				"module and daemon may be of different releases");
-	else if (request.state == BC_REQUEST_NEW)
+	else
 		reader->fn(&request, reader->context);
 	free(request.source);
 	free(request.path);
@@ -343,7 +360,7 @@ static void set_reader(struct nl_sock *sock, struct reader *reader)
 /**
  * bc_kernel_read_events - handle the events that arrived
  * @kernel: the kernel
- * @fn: called for each new request
+ * @fn: called for each request, also for those that are claimed already
  * @context: for @fn
  *
  * Returns false if events were lost: dump then.
@@ -362,7 +379,7 @@ bool bc_kernel_read_events(struct bc_kernel *kernel, bc_request_fn *fn, void *co
 /**
  * bc_kernel_dump - go through all pending requests
  * @kernel: the kernel
- * @fn: called for each new request
+ * @fn: called for each request, also for those that are claimed already
  * @context: for @fn
  *
  * Returns false if the dump was not complete: dump again.

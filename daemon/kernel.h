@@ -50,6 +50,7 @@ int bc_kernel_fill(struct bc_kernel *kernel, uint64_t id, uint64_t offset,
 		   const void *bytes, size_t length);
 int bc_kernel_done(struct bc_kernel *kernel, uint64_t id, enum bc_done_status status,
 		   unsigned int retry_after_ms);
+int bc_kernel_done_coalesced(struct bc_kernel *kernel, uint64_t id);
 int bc_kernel_resolve_reply(struct bc_kernel *kernel, uint64_t id,
 			    enum bc_done_status status, const struct bc_object *object);
 

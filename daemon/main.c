@@ -269,7 +269,9 @@ static void on_request(struct bc_request *request, void *context)
 	struct bc_job *job;
 	char text[512];
 
-	if (daemon->stop || bc_pool_has(daemon->pool, request) || !claim(daemon, request))
+	/* One that is a job may be announced again, more urgent than before. */
+	if (daemon->stop || bc_pool_has(daemon->pool, request) ||
+	    request->state != BC_REQUEST_NEW || !claim(daemon, request))
 		return;
 	store = bc_volumes_find(daemon->volumes, request->source, text, sizeof(text));
 	if (!store) {

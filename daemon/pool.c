@@ -16,6 +16,8 @@
 #define BACKOFF_MAX_MS	5000U
 #define IDLE_MS		60000
 #define TICK_MS		1000
+#define GATHER_MS	5		/* nothing more came for so long */
+#define GATHER_MAX_MS	50
 
 enum queue {
 	QUEUE_RESOLVE,			/* an open() waits, 1 s at most */
@@ -33,6 +35,7 @@ struct group {
 	unsigned int count;
 	unsigned int connections;	/* per worker */
 	struct jobs queues[QUEUE_COUNT];
+	int64_t added_ms[QUEUE_COUNT];	/* when the last job came */
 };
 
 struct bc_worker {
@@ -41,6 +44,9 @@ struct bc_worker {
 	struct bc_net *net;
 	pthread_t thread;
 	struct jobs jobs;		/* the thread's own */
+	int64_t kept_ms;		/* when bc_job_keep_leases() was last */
+	bool freed;			/* there is more room than when it took a job last */
+	int64_t gathering_ms;		/* until then its next job waits for company, or 0 */
 	unsigned int active;		/* atomic; written by the thread */
 };
 
@@ -120,6 +126,17 @@ struct bc_kernel *bc_pool_kernel(struct bc_pool *pool)
 	return pool->kernel;
 }
 
+/* Called with the lock held. */
+static void enqueue(struct group *group, struct bc_job *job)
+{
+	enum queue queue = queue_of(&job->request);
+
+	job->added_ms = bc_now_ms();
+	group->added_ms[queue] = job->added_ms;
+	TAILQ_INSERT_TAIL(&group->queues[queue], job, link);
+	wake_worker(group, queue, NULL);
+}
+
 /* A reader may have come to wait for what was read ahead. */
 static void raise(struct bc_pool *pool, struct bc_job *job, enum bc_priority priority)
 {
@@ -130,7 +147,7 @@ static void raise(struct bc_pool *pool, struct bc_job *job, enum bc_priority pri
 		return;
 	TAILQ_REMOVE(&group->queues[queue_of(&job->request)], job, link);
 	job->request.priority = priority;
-	TAILQ_INSERT_TAIL(&group->queues[queue_of(&job->request)], job, link);
+	enqueue(group, job);
 }
 
 /**
@@ -162,13 +179,9 @@ bool bc_pool_has(struct bc_pool *pool, const struct bc_request *request)
  */
 void bc_pool_add(struct bc_pool *pool, struct bc_job *job)
 {
-	struct group *group = group_of(pool, job);
-	enum queue queue = queue_of(&job->request);
-
 	pthread_mutex_lock(&pool->lock);
 	LIST_INSERT_HEAD(bucket_of(pool, job->request.id), job, same_hash);
-	TAILQ_INSERT_TAIL(&group->queues[queue], job, link);
-	wake_worker(group, queue, NULL);
+	enqueue(group_of(pool, job), job);
 	pthread_mutex_unlock(&pool->lock);
 }
 
@@ -210,6 +223,8 @@ void bc_job_transfer(struct bc_job *job)
 static void set_active(struct bc_worker *worker, int by)
 {
 	__atomic_add_fetch(&worker->active, (unsigned int)by, __ATOMIC_RELAXED);
+	if (by < 0)
+		worker->freed = true;
 }
 
 /* Full jitter, as many nodes begin at once. */
@@ -291,10 +306,104 @@ void bc_job_end(struct bc_job *job)
 	struct bc_worker *worker = job->worker;
 
 	TAILQ_REMOVE(&worker->jobs, job, link);
-	if (!job->due_ms)
+	if (!job->due_ms && !job->passive)
 		set_active(worker, -1);
 	bc_job_forget(job);
 	free_job(job);
+}
+
+/**
+ * bc_job_cancel - end a job, whose transfer may be running
+ * @job: of the calling thread; freed
+ */
+void bc_job_cancel(struct bc_job *job)
+{
+	if (!job->passive)
+		bc_store_cancel(&job->transfer, job->worker->net);
+	bc_job_end(job);
+}
+
+/**
+ * bc_job_follower - take a queued job along
+ * @job: of the calling thread
+ * @follows: whether the first's transfer can bring the second, of the same store and priority
+ *
+ * Returns a job that is passive and belongs to the thread now, or NULL.
+ */
+struct bc_job *bc_job_follower(struct bc_job *job,
+			       bool (*follows)(const struct bc_job *job,
+					       const struct bc_job *next))
+{
+	struct jobs *queue = &job->worker->group->queues[queue_of(&job->request)];
+	struct bc_pool *pool = job->pool;
+	struct bc_job *next;
+
+	pthread_mutex_lock(&pool->lock);
+	for (next = TAILQ_FIRST(queue); next; next = TAILQ_NEXT(next, link))
+		if (next->transfer.store == job->transfer.store && follows(job, next))
+			break;
+	if (next) {
+		TAILQ_REMOVE(queue, next, link);
+		next->worker = job->worker;
+		next->passive = true;
+		TAILQ_INSERT_TAIL(&next->worker->jobs, next, link);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return next;
+}
+
+/**
+ * bc_job_requeue - let a passive job be one of its own
+ * @job: of the calling thread, which has it no more
+ */
+void bc_job_requeue(struct bc_job *job)
+{
+	struct bc_pool *pool = job->pool;
+
+	TAILQ_REMOVE(&job->worker->jobs, job, link);
+	pthread_mutex_lock(&pool->lock);
+	job->worker = NULL;
+	job->passive = false;
+	enqueue(group_of(pool, job), job);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* Until when its first job waits for others; 0 = it does not. Called with the lock held. */
+static int64_t gathers_until(const struct group *group, enum queue queue)
+{
+	const struct bc_job *job = TAILQ_FIRST(&group->queues[queue]);
+	int64_t until;
+
+	if (!job || (queue != QUEUE_READAHEAD && queue != QUEUE_PREFETCH) ||
+	    job->transfer.store->ops->capabilities & BC_STORE_BLOCKS)
+		return 0;
+	until = bc_min((uint64_t)(group->added_ms[queue] + GATHER_MS),
+		       (uint64_t)(job->added_ms + GATHER_MAX_MS));
+	return until > bc_now_ms() ? until : 0;
+}
+
+/* Called with the lock held. */
+static struct bc_job *first_job(struct bc_worker *worker)
+{
+	struct group *group = worker->group;
+	enum queue queue;
+
+	worker->gathering_ms = 0;
+	for (queue = 0; queue < QUEUE_COUNT; queue++) {
+		struct bc_job *job = TAILQ_FIRST(&group->queues[queue]);
+		int64_t until;
+
+		if (!job || active_of(worker) >= room_for(group, queue))
+			continue;
+		until = gathers_until(group, queue);
+		if (!until) {
+			TAILQ_REMOVE(&group->queues[queue], job, link);
+			return job;
+		}
+		if (!worker->gathering_ms || until < worker->gathering_ms)
+			worker->gathering_ms = until;
+	}
+	return NULL;
 }
 
 static struct bc_job *take_job(struct bc_worker *worker)
@@ -305,13 +414,8 @@ static struct bc_job *take_job(struct bc_worker *worker)
 	enum queue queue;
 
 	pthread_mutex_lock(&pool->lock);
-	for (queue = 0; queue < QUEUE_COUNT && !job && !pool->stopping; queue++) {
-		if (active_of(worker) >= room_for(group, queue))
-			continue;
-		job = TAILQ_FIRST(&group->queues[queue]);
-		if (job)
-			TAILQ_REMOVE(&group->queues[queue], job, link);
-	}
+	if (!pool->stopping)
+		job = first_job(worker);
 	if (job) {
 		job->worker = worker;
 		TAILQ_INSERT_TAIL(&worker->jobs, job, link);
@@ -365,6 +469,25 @@ static bool renew(struct bc_job *job, int64_t now)
 	return !error;
 }
 
+/**
+ * bc_job_keep_leases - renew what is due of all of the thread's jobs
+ * @job: of the calling thread
+ *
+ * For a transfer that brings much without a pause. What the kernel wants no more of is found
+ * out again when the thread looks after its jobs.
+ */
+void bc_job_keep_leases(struct bc_job *job)
+{
+	struct bc_worker *worker = job->worker;
+	int64_t now = bc_now_ms();
+
+	if (now - worker->kept_ms < worker->pool->renew_ms)
+		return;
+	worker->kept_ms = now;
+	for (job = TAILQ_FIRST(&worker->jobs); job; job = TAILQ_NEXT(job, link))
+		renew(job, now);
+}
+
 static void renew_queue(struct jobs *queue, int64_t now)
 {
 	struct bc_job *job, *next;
@@ -416,8 +539,10 @@ static void look_after_jobs(struct bc_worker *worker)
 			set_active(worker, 1);
 			job->ops->again(job);
 		} else if (!renew(job, now)) {
-			bc_store_cancel(&job->transfer, worker->net);
-			bc_job_end(job);
+			if (job->ops->dropped)
+				job->ops->dropped(job);
+			else
+				bc_job_cancel(job);
 		}
 	}
 }
@@ -429,6 +554,9 @@ static int wait_ms(struct bc_worker *worker)
 	bool room = has_room(worker);
 	const struct bc_job *job;
 
+	if (worker->gathering_ms)
+		wait = bc_min((uint64_t)wait, (uint64_t)(worker->gathering_ms > now ?
+							 worker->gathering_ms - now : 0));
 	for (job = TAILQ_FIRST(&worker->jobs); job; job = TAILQ_NEXT(job, link)) {
 		wait = bc_min((uint64_t)wait, TICK_MS);
 		if (room && job->due_ms && job->due_ms - now < wait)
@@ -453,10 +581,8 @@ static void drop_jobs(struct bc_worker *worker)
 {
 	struct bc_job *job;
 
-	while ((job = TAILQ_FIRST(&worker->jobs))) {
-		bc_store_cancel(&job->transfer, worker->net);
-		bc_job_end(job);
-	}
+	while ((job = TAILQ_FIRST(&worker->jobs)))
+		bc_job_cancel(job);
 }
 
 static void *run_worker(void *context)
@@ -465,13 +591,15 @@ static void *run_worker(void *context)
 	struct bc_pool *pool = worker->pool;
 
 	while (!stopping(pool)) {
-		struct bc_job *job = take_job(worker);
+		struct bc_job *job;
 
+		worker->freed = false;
+		job = take_job(worker);
 		if (job)
 			job->ops->start(job);
 		bc_net_run(worker->net);
 		look_after_jobs(worker);
-		if (!job)
+		if (!job && !worker->freed)
 			bc_net_wait(worker->net, wait_ms(worker));
 	}
 	drop_jobs(worker);

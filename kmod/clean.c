@@ -33,14 +33,19 @@ struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot)
 }
 
 void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
-		  u32 chunk, u32 bytes, const u32 crc[BC_CHUNK_BLOCKS], u64 seq)
+		  u32 chunk, u32 bytes, u16 blocks, const u32 crc[BC_CHUNK_BLOCKS])
 {
 	struct bc_disk_desc *disk = bc_clean_descs(tier, place->frame, place->slot);
-	struct bc_desc desc = { .key = *key, .seq = seq, .kind = BC_KIND_CLEAN };
+	struct bc_desc desc = {
+		.key = *key,
+		.seq = atomic64_inc_return(&tier->seq),
+		.kind = BC_KIND_CLEAN,
+	};
+	unsigned long mask = blocks;
 	u32 i;
 
 	lockdep_assert_held(&tier->lock);
-	for (i = 0; i < place->count; i++) {
+	for_each_set_bit(i, &mask, place->count) {
 		desc.block = (u64)chunk * BC_CHUNK_BLOCKS + i;
 		desc.length = min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE);
 		desc.crc = crc[i];

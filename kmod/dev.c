@@ -238,7 +238,8 @@ static int ioctl_done(struct bc_daemon_file *df, void __user *arg)
 		return -EFAULT;
 	if (bc_check_done(&done))
 		return -EINVAL;
-	return bc_fill_done(done.id, df->epoch, done.status, done.retry_after_ms);
+	return bc_fill_done(done.id, df->epoch, done.status, done.retry_after_ms,
+			    done.flags & BC_DONE_COALESCED);
 }
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

@@ -37,8 +37,9 @@ static inline int bc_check_fill(const struct bc_ioc_fill *fill)
 
 static inline int bc_check_done(const struct bc_ioc_done *done)
 {
-	return done->size != sizeof(*done) || done->flags || done->reserved[0] ||
-	       done->reserved[1] || done->status >= BC_DONE_STATUS_COUNT ? -EINVAL : 0;
+	return done->size != sizeof(*done) || done->flags & ~BC_DONE_COALESCED ||
+	       done->reserved[0] || done->reserved[1] ||
+	       done->status >= BC_DONE_STATUS_COUNT ? -EINVAL : 0;
 }
 
 /* Bytes [@offset, @offset + @length) of an object for a fill of the first @bytes of @chunk. */

@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "fill.h"
 #include "object.h"
+#include "split.h"
 #include "stats.h"
 #include "tier.h"
 #include "trace.h"
@@ -15,8 +16,11 @@
 void bc_read(struct bc_io *io)
 {
 	struct bc_object *object = io->object;
+	u16 valid = 0;
 
-	if (bc_object_bound(object) == BC_BOUND_STORE && bc_tier_read(io))
+	if (bc_object_bound(object) == BC_BOUND_STORE && bc_tier_read(io, &valid))
+		return;
+	if (valid & bc_io_blocks(io, BC_CHUNK_SIZE) && bc_split_read(io, valid))
 		return;
 	bc_stat_inc(BC_STAT_MISS_READS);
 	bc_stat_add(BC_STAT_MISS_BYTES, io->length);
@@ -39,8 +43,8 @@ int bc_object_bind(struct bc_object *object, u64 pos)
 
 	while (bc_object_bound(object) == BC_UNBOUND) {
 		left = end - jiffies;
-		ret = bc_fill_start(object, pos >> BC_CHUNK_SHIFT, BC_PRIORITY_DEMAND, false,
-				    &fill);
+		ret = bc_fill_start(object, pos >> BC_CHUNK_SHIFT, NULL, BC_PRIORITY_DEMAND,
+				    false, &fill);
 		if (ret)
 			return ret;
 		if (!fill)
@@ -51,6 +55,9 @@ int bc_object_bind(struct bc_object *object, u64 pos)
 			ret = -ETIMEDOUT;
 		else if (ret > 0 && bc_object_bound(object) == BC_UNBOUND)
 			ret = fill->error ?: -EAGAIN;
+		/* Who had it open before gave up. */
+		if (ret == -ECANCELED)
+			ret = -EAGAIN;
 		bc_fill_put(fill);
 		if (ret < 0 && ret != -EAGAIN)
 			return ret == -ERESTARTSYS ? -EINTR : ret;
@@ -67,7 +74,7 @@ int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority 
 	int ret;
 
 	if (bc_object_bound(object) == BC_UNBOUND)
-		return bc_fill_start(object, chunk, priority, true, NULL) ? 1 : 0;
+		return bc_fill_start(object, chunk, NULL, priority, true, NULL) ? 1 : 0;
 	if (bc_object_bound(object) == BC_BOUND_LOWER || pos >= object->version.size || !length)
 		return 0;
 	length = min(length, object->version.size - pos);
@@ -78,7 +85,7 @@ int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority 
 		cond_resched();
 		if (bc_tier_has(&object->key, chunk, bc_chunk_bytes(object, chunk)))
 			continue;
-		ret = bc_fill_start(object, chunk, priority, true, NULL);
+		ret = bc_fill_start(object, chunk, NULL, priority, true, NULL);
 		if (ret == -EBUSY)
 			return min_t(u32, last - chunk + 1, INT_MAX);
 		if (ret)
@@ -97,6 +104,17 @@ bool bc_resident(struct bc_object *object, u64 pos)
 	return bc_object_bound(object) == BC_BOUND_STORE &&
 	       bc_tier_has(&object->key, pos >> BC_CHUNK_SHIFT,
 			   bc_chunk_bytes(object, pos >> BC_CHUNK_SHIFT));
+}
+
+bool bc_resident_part(struct bc_object *object, u64 pos, u64 end)
+{
+	struct bc_io io = { .pos = pos, .length = end - pos };
+	u32 chunk = pos >> BC_CHUNK_SHIFT, bytes;
+
+	if (bc_object_bound(object) != BC_BOUND_STORE)
+		return false;
+	bytes = bc_chunk_bytes(object, chunk);
+	return !(bc_io_blocks(&io, bytes) & ~bc_tier_blocks(&object->key, chunk, bytes));
 }
 
 u64 bc_residency(struct bc_object *object, u64 *pending)

@@ -145,6 +145,14 @@ void bc_object_get(struct bc_object *object);
 /* Process context. */
 void bc_object_put(struct bc_object *object);
 
+/*
+ * Somebody may wait for reads of the object from now on, or not any more: each open file counts
+ * once. When the last one is closed, reads that still wait fail with -ECANCELED and fills
+ * that were for them are dropped. Process context.
+ */
+void bc_object_open(struct bc_object *object);
+void bc_object_close(struct bc_object *object);
+
 void *bc_object_private(const struct bc_object *object);
 enum bc_binding bc_object_binding(const struct bc_object *object);
 /* Return: false while unbound. */
@@ -175,9 +183,11 @@ int bc_object_bind(struct bc_object *object, u64 pos);
  * @priority: BC_PRIORITY_DEMAND if somebody waits
  * @foreign: others may write @bvecs meanwhile: what is there proves nothing; the device may not be
  *	able to write there
+ * @sequential: what is behind it is likely to be read next: a miss fetches the whole chunk
  * @done: called exactly once, from process or softirq context, possibly before
  *	bc_read() returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
- *	store no longer has this version, -EIO, -ETIMEDOUT.
+ *	store no longer has this version, -EIO, -ETIMEDOUT, -ECANCELED: nobody has
+ *	the object open any more.
  *
  * The rest belongs to the engine.
  */
@@ -189,6 +199,7 @@ struct bc_io {
 	struct bio_vec *bvecs;
 	enum bc_priority priority;
 	bool foreign;
+	bool sequential;
 	void (*done)(struct bc_io *io, int error);
 
 	struct list_head node;
@@ -200,6 +211,7 @@ struct bc_io {
 	u32 bytes;		/* valid bytes of the chunk, as the tier has it */
 	u16 blocks;		/* to verify, bit per block of the extent */
 	u8 slot;
+	u8 count;		/* of blocks to free */
 	bool in_place;		/* verify in @bvecs, not in @bounce */
 	int error;
 };
@@ -227,8 +239,11 @@ int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority 
 /* May bytes of the object be on a tier, now or once they were fetched? */
 bool bc_cacheable(const struct bc_object *object);
 
-/* Is the chunk at @pos on a tier? No side effects; may be outdated on return. */
+/* Is the whole chunk at @pos on a tier? No side effects; may be outdated on return. */
 bool bc_resident(struct bc_object *object, u64 pos);
+
+/* The same of bytes of one chunk, [@pos, @end); what of them is behind the object's end counts. */
+bool bc_resident_part(struct bc_object *object, u64 pos, u64 end);
 
 /* Bytes of the object on a tier, and in @pending (may be NULL) bytes on their way. */
 u64 bc_residency(struct bc_object *object, u64 *pending);

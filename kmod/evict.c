@@ -169,7 +169,7 @@ static bool of_hand(const struct bc_entry *entry, enum bc_hand hand)
 		[BC_HAND_MAIN] = BC_ENTRY_LIVE | BC_ENTRY_MAIN,
 	};
 	int pins = atomic_read(&entry->pins);
-	u8 is = READ_ONCE(entry->state) & ~BC_ENTRY_USES;
+	u8 is = READ_ONCE(entry->state) & ~(BC_ENTRY_USES | BC_ENTRY_PARTIAL | BC_ENTRY_OPEN);
 
 	if (hand == BC_HAND_PROBATION)
 		is &= ~BC_ENTRY_DEMOTED;

@@ -39,6 +39,9 @@ struct bc_fills bc_fills;
 
 static void store_work(struct work_struct *work);
 
+/* Fills being written to the tier at once; each keeps a chunk in memory. */
+#define MAX_STORING	64
+
 u64 bc_request_id(void)
 {
 	static atomic64_t last = ATOMIC64_INIT(0);
@@ -136,7 +139,7 @@ static bool has_binder(const struct bc_object *object)
 	return false;
 }
 
-static void table_add(struct bc_fill *fill)
+static void table_add(struct bc_fill *fill, const struct bc_aim *aim)
 {
 	struct bc_object *object = fill->object;
 
@@ -147,6 +150,9 @@ static void table_add(struct bc_fill *fill)
 		fill->parked = has_binder(object);
 	else
 		fill->length = bc_chunk_bytes(object, fill->chunk);
+	fill->want = aim->want;
+	fill->stream = aim->stream;
+	bc_fill_ask(fill, aim->need);
 	hash_add(bc_fills.table, &fill->hash, bc_key_hash(&fill->key, fill->chunk));
 	list_add_tail(&fill->node, &bc_fills.all);
 	if (!bc_fills.count++)
@@ -179,46 +185,99 @@ static void store_again(struct bc_fill *fill)
 	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
 }
 
-/* Somebody joins for a better reason. If nobody waited yet, time begins anew. */
-static void promote(struct bc_fill *fill, const struct bc_fill *reason)
+enum joined { JOINED, RAISED, REVIVED };
+
+/* A resting fill has not all that is needed: it is to be filled again. */
+static void revive(struct bc_fill *fill, const struct bc_fill *reason, u16 urgent)
 {
 	lockdep_assert_held(&bc_fills.lock);
-	if (reason->wanted) {
-		WRITE_ONCE(fill->wanted, true);
-		if (fill->state == BC_FILL_RESTING)
-			store_again(fill);
+	bc_fills.resting--;
+	bc_fills.count++;
+	fill->priority = reason->priority;
+	fill->deadline = reason->deadline;
+	bc_fill_ask(fill, urgent);
+	bc_fill_next_request(fill);
+	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+}
+
+static enum joined join_resting(struct bc_fill *fill, const struct bc_fill *reason,
+				const struct bc_aim *aim)
+{
+	u16 needed = aim->need | (reason->wanted ? fill->want & ~fill->have : 0);
+
+	lockdep_assert_held(&bc_fills.lock);
+	if (needed & bc_fill_all(fill) & ~bc_fill_complete(fill)) {
+		revive(fill, reason, aim->need);
+		return REVIVED;
 	}
+	if (reason->wanted)
+		store_again(fill);
+	return JOINED;
+}
+
+/* Somebody joins, maybe for a better reason. If nobody waited yet, time begins anew. */
+static enum joined join_fill(struct bc_fill *fill, const struct bc_fill *reason,
+			     const struct bc_aim *aim)
+{
+	lockdep_assert_held(&bc_fills.lock);
+	fill->want |= aim->want;
+	if (aim->need)
+		fill->again = true;
+	if (reason->wanted)
+		WRITE_ONCE(fill->wanted, true);
+	if (fill->state == BC_FILL_RESTING)
+		return join_resting(fill, reason, aim);
 	if (reason->priority >= fill->priority)
-		return;
+		return JOINED;
 	fill->priority = reason->priority;
 	spin_lock(&fill->lock);
 	if (list_empty(&fill->waiters))
 		fill->deadline = reason->deadline;
 	spin_unlock(&fill->lock);
+	return RAISED;
+}
+
+/* Is all that is wanted on the tier? Else the fill knows what is. */
+static bool on_tier(struct bc_fill *fill, const struct bc_io *io, const struct bc_aim *aim)
+{
+	struct bc_object *object = fill->object;
+	u16 valid;
+
+	lockdep_assert_held(&bc_fills.lock);
+	if (object->binding != BC_BOUND_STORE)
+		return false;
+	valid = bc_tier_prepare(&object->key, fill->chunk, bc_chunk_bytes(object, fill->chunk));
+	if (!((io ? aim->need : aim->want) & ~valid))
+		return true;
+	fill->have = valid & ~aim->need;
+	fill->again = valid;
+	return false;
 }
 
 /*
  * Find the chunk's fill or add the given new one. The tier is asked again under
  * the lock, since a finished fill enters the index before it leaves the table.
- * Returns with a reference, or NULL if the chunk is on the tier by now, or
+ * Returns with a reference, or NULL if what is needed is on the tier by now, or
  * -ESTALE if its version is gone: what was fetched before may still be read.
  */
-static struct bc_fill *find_or_add(struct bc_fill *new)
+static struct bc_fill *find_or_add(struct bc_fill *new, const struct bc_io *io,
+				   enum joined *joined)
 {
 	struct bc_object *object = new->object;
 	struct bc_fill *fill;
+	struct bc_aim aim;
 
 	spin_lock(&bc_fills.lock);
+	bc_fill_aim(object, new->chunk, io, &aim);
 	fill = table_find(object, &object->key, new->chunk);
 	if (fill) {
-		promote(fill, new);
-	} else if (object->binding == BC_BOUND_STORE &&
-		   bc_tier_has(&object->key, new->chunk, bc_chunk_bytes(object, new->chunk))) {
+		*joined = join_fill(fill, new, &aim);
+	} else if (on_tier(new, io, &aim)) {
 		fill = NULL;
 	} else if (READ_ONCE(object->gone)) {
 		fill = ERR_PTR(-ESTALE);
 	} else {
-		table_add(new);
+		table_add(new, &aim);
 		bc_fill_get(new);	/* the table's */
 		fill = new;
 	}
@@ -302,6 +361,24 @@ void bc_fill_dispatch(struct bc_fill *fill)
 		without_daemon(fill);
 }
 
+/* The daemon learns that it is in more of a hurry than it was told. */
+static void announce_again(struct bc_fill *fill)
+{
+	enum bc_fill_state state = READ_ONCE(fill->state);
+
+	if ((state == BC_FILL_NEW || state == BC_FILL_CLAIMED) && !READ_ONCE(fill->parked) &&
+	    !fill->object->lower_only && bc_daemon_present())
+		bc_netlink_announce_fetch(fill);
+}
+
+static void joined_fill(struct bc_fill *fill, enum joined joined)
+{
+	if (joined == REVIVED)
+		bc_fill_dispatch(fill);
+	else if (joined == RAISED)
+		announce_again(fill);
+}
+
 /*
  * More than can be in flight; or, where no tier keeps them, more than can rest in memory: they
  * would push each other out unread, only to be fetched again.
@@ -316,10 +393,11 @@ static bool too_many(enum bc_priority priority)
 	       count + resting >= READ_ONCE(max_resting);
 }
 
-int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority, bool limited,
-		  struct bc_fill **out)
+int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
+		  enum bc_priority priority, bool limited, struct bc_fill **out)
 {
 	struct bc_fill *new, *fill;
+	enum joined joined;
 
 	if (READ_ONCE(object->client->dead))
 		return -EIO;
@@ -330,7 +408,7 @@ int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority
 	new = fill_alloc(object, chunk, priority);
 	if (!new)
 		return -ENOMEM;
-	fill = find_or_add(new);
+	fill = find_or_add(new, io, &joined);
 	if (IS_ERR(fill)) {
 		bc_fill_put(new);
 		return PTR_ERR(fill);
@@ -339,8 +417,10 @@ int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority
 		bc_stat_inc(limited ? BC_STAT_PREFETCH_REQUESTS : BC_STAT_FETCH_REQUESTS);
 		trace_bc_fill_start(new->id, chunk, priority);
 		bc_fill_dispatch(new);
-	} else if (fill && !limited) {
-		bc_stat_inc(BC_STAT_JOINED_READS);
+	} else if (fill) {
+		if (!limited)
+			bc_stat_inc(BC_STAT_JOINED_READS);
+		joined_fill(fill, joined);
 	}
 	bc_fill_put(new);
 	if (out)
@@ -369,11 +449,10 @@ static bool io_covered(struct bc_fill *fill, const struct bc_io *io)
 	return true;
 }
 
+/* All that it has. */
 static bool all_seen(const struct bc_fill *fill)
 {
-	u32 pages = DIV_ROUND_UP(fill->length, PAGE_SIZE);
-
-	return find_first_zero_bit(fill->seen, pages) >= pages;
+	return bitmap_subset(fill->valid, fill->seen, BC_CHUNK_PAGES);
 }
 
 static void io_copy(struct bc_io *io, struct page **pages, u32 length)
@@ -394,8 +473,13 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 	spin_lock(&fill->lock);
 	if (io_covered(fill, io))
 		covered = true;
+	else if (fill->state == BC_FILL_RESTING)
+		/* It came to rest meanwhile: it must be told that there is more to fetch. */
+		ret = -EAGAIN;
 	else if (fill->state != BC_FILL_ENDED)
 		list_add_tail(&io->node, &fill->waiters);
+	else if (fill->error == -ECANCELED)
+		ret = -EAGAIN;
 	else
 		/* If it ended well it did not keep its pages: begin anew. */
 		ret = fill->error ?: -EAGAIN;
@@ -414,6 +498,7 @@ void bc_fill_read(struct bc_io *io)
 	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
 	struct bc_object *object = io->object;
 	struct bc_fill *fill;
+	u16 valid;
 	int ret;
 
 	do {
@@ -423,12 +508,12 @@ void bc_fill_read(struct bc_io *io)
 			io->done(io, 0);
 			return;
 		}
-		ret = bc_fill_start(object, chunk, io->priority, false, &fill);
+		ret = bc_fill_start(object, chunk, io, io->priority, false, &fill);
 		if (ret)
 			break;
 		if (!fill) {
 			/* It reached the tier meanwhile. */
-			if (bc_tier_read(io))
+			if (bc_tier_read(io, &valid))
 				return;
 			ret = -EAGAIN;
 			continue;
@@ -486,7 +571,7 @@ static void end_stat(int error)
 {
 	if (error == -ETIMEDOUT)
 		bc_stat_inc(BC_STAT_FETCH_TIMEOUT);
-	else if (error && error != -ESTALE)
+	else if (error && error != -ESTALE && error != -ECANCELED)
 		bc_stat_inc(BC_STAT_FETCH_FAILED);
 }
 
@@ -495,10 +580,11 @@ static void end_stat(int error)
  * bytes were handed out, or belongs to another mount than the one whose policy
  * ended the fill, begins anew.
  */
-static void end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
+void bc_fill_end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
 {
 	list_del_init(&io->node);
-	if (!error || (error != -ESTALE && io->object->client != fill->object->client)) {
+	if (!error || error == -ECANCELED ||
+	    (error != -ESTALE && io->object->client != fill->object->client)) {
 		bc_fill_read(io);
 		return;
 	}
@@ -542,7 +628,7 @@ static void end_rest(struct bc_fill *fill, int error, struct list_head *waiters)
 	end_stat(error);
 	trace_bc_fill_end(fill->id, fill->chunk, error);
 	list_for_each_entry_safe(io, next, waiters, node)
-		end_waiter(fill, io, error);
+		bc_fill_end_waiter(fill, io, error);
 	wake_up_all(&object->bind_wait);
 	if (bc_object_bound(object) == BC_UNBOUND)
 		unpark(object);
@@ -587,21 +673,26 @@ static bool somebody_waits(struct bc_fill *fill)
 
 /*
  * For a reason that concerns nobody who waits. In one step, so that who joins now is not failed
- * by it. Return: false if somebody waits.
+ * by it. Blocks that came are kept. Return: false if somebody waits.
  */
 static bool end_if_unwanted(struct bc_fill *fill, int error)
 {
-	bool unwanted, ends;
+	bool unwanted, ends, stores;
 	LIST_HEAD(waiters);
 
 	spin_lock(&bc_fills.lock);
 	unwanted = fill->state == BC_FILL_ENDED || !somebody_waits(fill);
 	ends = unwanted && fill->state == BC_FILL_NEW;
-	if (ends)
+	stores = ends && bc_fill_begin_store(fill);
+	if (ends && !stores)
 		end_locked(fill, error, &waiters);
 	spin_unlock(&bc_fills.lock);
-	if (ends)
+	if (stores) {
+		end_stat(error);
+		bc_fill_store(fill);
+	} else if (ends) {
 		end_rest(fill, error, &waiters);
+	}
 	return unwanted;
 }
 
@@ -612,7 +703,7 @@ bool bc_fill_requeue(struct bc_fill *fill, enum bc_fill_state from, u64 epoch)
 	spin_lock(&bc_fills.lock);
 	requeued = fill->state == from && (from != BC_FILL_CLAIMED || fill->epoch == epoch);
 	if (requeued) {
-		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_fill_same_request(fill);
 		fill->announced = jiffies;
 	}
 	spin_unlock(&bc_fills.lock);
@@ -654,16 +745,38 @@ void bc_fills_bind(struct bc_object *object, enum bc_binding binding,
 static void store_work(struct work_struct *work)
 {
 	struct bc_fill *fill = container_of(work, struct bc_fill, store_work);
+	struct bc_fetched fetched = {
+		.key = &fill->object->key,
+		.chunk = fill->chunk,
+		.bytes = fill->length,
+		.blocks = bc_fill_complete(fill),
+		.pages = fill->pages,
+		.wanted = READ_ONCE(fill->wanted),
+	};
+	bool stored;
 
-	bool wanted = READ_ONCE(fill->wanted);
-	bool stored = !fill->length || bc_tier_store(&fill->object->key, fill->chunk, fill->pages,
-						     fill->length, wanted);
-
+	if (fetched.blocks != bc_blocks_of(fill->length))
+		bc_stat_inc(BC_STAT_PARTIAL_FILLS);
+	stored = !fetched.blocks || bc_tier_store(&fetched);
 	atomic_dec(&bc_fills.storing);
 	if (stored)
 		bc_fill_end(fill, 0);
 	else
-		bc_fill_rest(fill, wanted);
+		bc_fill_rest(fill, fetched.wanted);
+	bc_fill_put(fill);
+}
+
+void bc_fill_store(struct bc_fill *fill)
+{
+	/* The number of those that are wanted is bounded by max_fills. */
+	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING || READ_ONCE(fill->wanted)) {
+		queue_work(bc_fills.store_wq, &fill->store_work);
+		return;
+	}
+	/* The tier does not keep up: its readers are served, the chunk is not kept. */
+	atomic_dec(&bc_fills.storing);
+	bc_stat_inc(BC_STAT_NO_SPACE);
+	bc_fill_rest(fill, true);
 	bc_fill_put(fill);
 }
 
@@ -684,14 +797,28 @@ static struct bc_fill *one_too_many(void)
 	return NULL;
 }
 
+/* Who waits for what it has not must begin anew. */
+static bool may_rest(struct bc_fill *fill)
+{
+	lockdep_assert_held(&fill->lock);
+	return list_empty(&fill->waiters) && !all_seen(fill);
+}
+
 /* Under the lock, so that an abort, which makes the client dead before, meets it or stops it. */
 static bool begin_rest(struct bc_fill *fill)
 {
+	bool rests;
+
 	lockdep_assert_held(&bc_fills.lock);
-	if (fill->state != BC_FILL_STORING || READ_ONCE(fill->object->client->dead) ||
-	    all_seen(fill))
+	if (fill->state != BC_FILL_STORING || READ_ONCE(fill->object->client->dead))
 		return false;
-	WRITE_ONCE(fill->state, BC_FILL_RESTING);
+	spin_lock(&fill->lock);
+	rests = may_rest(fill);
+	if (rests)
+		WRITE_ONCE(fill->state, BC_FILL_RESTING);
+	spin_unlock(&fill->lock);
+	if (!rests)
+		return false;
 	fill->rests_until = jiffies + (bitmap_empty(fill->seen, BC_CHUNK_PAGES) ?
 				       REST_TIME_UNREAD : REST_TIME);
 	bc_fills.count--;
@@ -721,16 +848,16 @@ void bc_fill_rest(struct bc_fill *fill, bool wanted)
 	}
 }
 
-/* The next fill after an id that matches, with a reference. */
-static struct bc_fill *next_match(u64 after, bool (*match)(struct bc_fill *fill, const void *arg),
-				  const void *arg)
+struct bc_fill *bc_fills_match(u64 *after, bool (*match)(struct bc_fill *fill, const void *arg),
+			       const void *arg)
 {
 	struct bc_fill *fill, *found = NULL;
 
 	spin_lock(&bc_fills.lock);
 	list_for_each_entry(fill, &bc_fills.all, node) {
-		if (fill->id > after && match(fill, arg)) {
+		if (fill->id > *after && match(fill, arg)) {
 			bc_fill_get(fill);
+			*after = fill->id;
 			found = fill;
 			break;
 		}
@@ -750,8 +877,7 @@ void bc_fills_abort(struct bc_client *client, int error)
 	struct bc_fill *fill;
 	u64 id = 0;
 
-	while ((fill = next_match(id, of_client, client))) {
-		id = fill->id;
+	while ((fill = bc_fills_match(&id, of_client, client))) {
 		/* What rests was fetched well. */
 		bc_fill_end(fill, READ_ONCE(fill->state) == BC_FILL_RESTING ? 0 : error);
 		bc_fill_put(fill);
@@ -762,7 +888,7 @@ void bc_fills_abort(struct bc_client *client, int error)
 static bool of_daemon(struct bc_fill *fill, const void *unused)
 {
 	if (fill->state == BC_FILL_CLAIMED) {
-		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_fill_same_request(fill);
 		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
 	}
 	return fill->state == BC_FILL_NEW;
@@ -773,8 +899,7 @@ void bc_fills_daemon_lost(void)
 	struct bc_fill *fill;
 	u64 id = 0;
 
-	while ((fill = next_match(id, of_daemon, NULL))) {
-		id = fill->id;
+	while ((fill = bc_fills_match(&id, of_daemon, NULL))) {
 		bc_fill_dispatch(fill);
 		bc_fill_put(fill);
 	}
@@ -817,13 +942,13 @@ static void attend(struct bc_fill *fill)
 		return;
 	}
 	if (time_after(now, fill->deadline)) {
-		bc_fill_end(fill, -ETIMEDOUT);
+		bc_fill_settle(fill, -ETIMEDOUT);
 		return;
 	}
 	spin_lock(&bc_fills.lock);
 	expired = lease_expired(fill, now);
 	if (expired && fill->state == BC_FILL_CLAIMED) {
-		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_fill_same_request(fill);
 		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
 	}
 	fill->kick = false;
@@ -842,8 +967,7 @@ static void scan_work(struct work_struct *work)
 	u64 id = 0;
 	bool more;
 
-	while ((fill = next_match(id, needs_attention, NULL))) {
-		id = fill->id;
+	while ((fill = bc_fills_match(&id, needs_attention, NULL))) {
 		attend(fill);
 		bc_fill_put(fill);
 	}
@@ -867,7 +991,8 @@ u64 bc_fills_pending_bytes(const struct bc_key *key)
 	spin_lock(&bc_fills.lock);
 	list_for_each_entry(fill, &bc_fills.all, node) {
 		if (fill->state != BC_FILL_RESTING && bc_key_equal(&fill->key, key))
-			bytes += fill->length;
+			bytes += bc_blocks_bytes(fill->want & ~fill->have & bc_fill_all(fill),
+						 fill->length);
 	}
 	spin_unlock(&bc_fills.lock);
 	return bytes;
@@ -882,9 +1007,9 @@ static bool is_request(struct bc_fill *fill, const void *unused)
 	       (fill->state == BC_FILL_NEW || fill->state == BC_FILL_CLAIMED);
 }
 
-struct bc_fill *bc_fills_next(u64 after)
+struct bc_fill *bc_fills_next(u64 *after)
 {
-	return next_match(after, is_request, NULL);
+	return bc_fills_match(after, is_request, NULL);
 }
 
 int bc_fills_init(void)

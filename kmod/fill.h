@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fills: chunks on their way. One fill per (key, chunk), however many readers.
+ * Fills: chunks, or blocks of them, on their way. One fill per (key, chunk), however
+ * many readers.
  *
  * A fill's life:
  *
  *   NEW -> CLAIMED -> (BIND, FILLs) -> STORING -> ENDED     from the store
  *                                   STORING -> RESTING -> ENDED   and no tier keeps it
+ *              CLAIMED -> NEW                             the next blocks
+ *              RESTING -> NEW                             a reader needs what it has not
  *   NEW -> LOWER -> ENDED                                   from the lower
  *   any -> ENDED with an error
  *
  * A fill that no tier keeps rests: its pages serve the reads that one pass over the
  * chunk consists of, until each was read once or a time has passed.
+ *
+ * What the daemon is asked for is one run of blocks; each run is a request with an
+ * id of its own. Blocks that readers wait for come first, what else is wanted of the
+ * chunk after that, with a lower priority; fill_part.c decides. A fill may end with
+ * a part of its chunk.
  *
  * CLAIMED returns to NEW when the lease expires or the daemon goes. Bytes that
  * arrived stay: whoever goes on with the fill brings the same version.
@@ -18,13 +26,14 @@
  * References: the table holds one until the fill ended; each worker and each
  * ioctl holds one while it works on it. Pages go with the last reference.
  *
- * Locks, outer to inner: object->bind_mutex, fill->copy_mutex, bc_fills.lock,
- * fill->lock. bc_fills.lock covers the table, states and owners; fill->lock
+ * Locks, outer to inner: object->bind_mutex, fill->copy_mutex, bc_fills.lock, the
+ * tier's and fill->lock. bc_fills.lock covers the table, states and owners; fill->lock
  * covers waiters and which pages are valid. Process context only. A state that
  * was looked at is looked at again under the lock before it is changed.
  *
- * fill.c has the table and the life of a fill, fill_daemon.c what the daemon
- * does to it, fallback.c how the lower fills it.
+ * fill.c has the table and the life of a fill, fill_part.c which blocks come when,
+ * fill_cancel.c what ends it before its time, fill_daemon.c what the daemon does to
+ * it, fallback.c how the lower fills it.
  */
 #ifndef BC_FILL_H
 #define BC_FILL_H
@@ -57,7 +66,12 @@ struct bc_fill {
 	struct bc_object *object;	/* holds a reference */
 	struct bc_key key;		/* the object's; bc_fills.lock */
 	u32 chunk;
-	u64 id;
+	u64 id;				/* of the request; bc_fills.lock, as the next five */
+	u16 want;			/* blocks that shall come */
+	u16 have;			/* blocks that the tier had: not fetched unless needed */
+	u16 asked;			/* blocks of the request: one run */
+	bool stream;			/* what is missing comes in one run, not block by block */
+	bool again;			/* touched before: its rest is worth fetching */
 	enum bc_fill_state state;	/* bc_fills.lock */
 	enum bc_priority priority;
 	bool parked;			/* another fill shall bind the object; bc_fills.lock */
@@ -75,7 +89,7 @@ struct bc_fill {
 	struct mutex copy_mutex;	/* one FILL copies at a time */
 	spinlock_t lock;		/* inside bc_fills.lock */
 	struct list_head waiters;	/* bc_io; fill->lock */
-	struct page **pages;		/* set once under copy_mutex */
+	struct page **pages;		/* set once under copy_mutex; each where it is valid */
 	u32 nr_pages;
 	u32 length;			/* bytes of the chunk; set when the object is bound */
 	u32 valid_pages;
@@ -114,14 +128,15 @@ void bc_fill_read(struct bc_io *io);
  * bc_fill_start - make sure a fill of this chunk is on its way
  * @object: of it
  * @chunk: number of the chunk
+ * @io: the read that needs blocks of it; NULL = all of it
  * @priority: reason
  * @limited: refuse when too many are in flight, or no daemon is there: nobody waits for it
- * @out: if not NULL: the fill with a reference, or NULL if the chunk is on a tier already
+ * @out: if not NULL: the fill with a reference, or NULL if that is on a tier already
  *
  * Return: 0, -EBUSY refused, -ENOMEM, -EIO client is gone, -ESTALE version is gone.
  */
-int bc_fill_start(struct bc_object *object, u32 chunk, enum bc_priority priority, bool limited,
-		  struct bc_fill **out);
+int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
+		  enum bc_priority priority, bool limited, struct bc_fill **out);
 
 static inline void bc_fill_get(struct bc_fill *fill)
 {
@@ -137,7 +152,8 @@ u32 bc_chunk_bytes(const struct bc_object *object, u32 chunk);
 int bc_fill_claim(u64 id, u64 epoch, bool renew);
 int bc_fill_bind(u64 id, u64 epoch, struct bc_version *version);
 int bc_fill_copy(u64 id, u64 epoch, u64 offset, u32 length, const void __user *bytes);
-int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms);
+int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms,
+		 bool coalesced);
 
 /* Binding changes the key of an object's fills, atomically with the binding. */
 void bc_fills_bind(struct bc_object *object, enum bc_binding binding,
@@ -163,7 +179,7 @@ void bc_fill_dispatch(struct bc_fill *fill);
 /* NEW -> LOWER, if that is allowed. Return: true if so. */
 bool bc_fill_try_lower(struct bc_fill *fill);
 
-/* End a fill: complete its readers, take it off the table. */
+/* End a fill: complete its readers, take it off the table. What it has is lost. */
 void bc_fill_end(struct bc_fill *fill, int error);
 
 /*
@@ -186,16 +202,93 @@ void bc_fill_wake_covered(struct bc_fill *fill);
  */
 void bc_fill_deliver(struct bc_fill *fill, struct page **pages, u32 length);
 
+/* What a fill is started for, or joined. */
+struct bc_aim {
+	u16 need;		/* blocks that a reader waits for */
+	u16 want;		/* these, and what shall come with them */
+	bool stream;		/* in one run */
+};
+
+/* fill_part.c. bc_fills.lock held, except where it says otherwise. */
+
+/* @io may be NULL: all of the chunk. */
+void bc_fill_aim(const struct bc_object *object, u32 chunk, const struct bc_io *io,
+		 struct bc_aim *aim);
+/* All blocks of the chunk; as if it were a whole one while its object is unbound. */
+u16 bc_fill_all(const struct bc_fill *fill);
+/* Blocks whose bytes are in the fill's pages. Any locks. */
+u16 bc_fill_complete(struct bc_fill *fill);
+/* Let the next request be for these blocks first. Return: false if there is nothing to ask for. */
+bool bc_fill_ask(struct bc_fill *fill, u16 urgent);
+/* It is NEW again, as another request with another id. */
+void bc_fill_next_request(struct bc_fill *fill);
+/* It is NEW again, as the same request for what is left of it. */
+void bc_fill_same_request(struct bc_fill *fill);
+
+enum bc_advance {
+	BC_ADVANCE_NOT,		/* bytes of the request are missing, or it is not the caller's */
+	BC_ADVANCE_MORE,	/* it is NEW again, with another request */
+	BC_ADVANCE_STORE,	/* it is STORING; the caller has a reference for bc_fill_store() */
+};
+
+/* The request was answered in full. No locks held. */
+enum bc_advance bc_fill_advance(struct bc_fill *fill, u64 epoch);
+
+/* A request as the daemon is told of it. */
+struct bc_fetch_request {
+	u64 id, offset, length;
+	enum bc_priority priority;
+	bool claimed;
+};
+
+/* No locks held. */
+void bc_fill_request(struct bc_fill *fill, struct bc_fetch_request *request);
+
+/* Store what it has, then end it. In state STORING; takes the caller's reference over. */
+void bc_fill_store(struct bc_fill *fill);
+
+/* fill_cancel.c. No locks held, except where it says otherwise. */
+
+/*
+ * NEW or CLAIMED -> STORING, if there is anything to store. bc_fills.lock held.
+ * Return: true if so; the caller has a reference for bc_fill_store().
+ */
+bool bc_fill_begin_store(struct bc_fill *fill);
+
+/**
+ * bc_fill_settle - end a fill with an error, but keep the blocks that came
+ * @fill: NEW or CLAIMED, else it is as bc_fill_end()
+ * @error: for its readers
+ */
+void bc_fill_settle(struct bc_fill *fill, int error);
+
+/* Nobody has the object open any more: end what only its readers waited for. */
+void bc_fills_cancel(struct bc_object *object);
+
+/* A reader of a fill that ended with this error. */
+void bc_fill_end_waiter(struct bc_fill *fill, struct bc_io *io, int error);
+
+/**
+ * bc_fills_match - the next fill after an id that matches
+ * @after: 0 to begin; then the id of the one that was returned
+ * @match: called under bc_fills.lock
+ * @arg: for @match
+ *
+ * Return: with a reference, or NULL.
+ */
+struct bc_fill *bc_fills_match(u64 *after, bool (*match)(struct bc_fill *fill, const void *arg),
+			       const void *arg);
+
 u32 bc_fills_pending(void);
 u64 bc_fills_pending_bytes(const struct bc_key *key);
 
 /**
  * bc_fills_next - iterate pending requests for a dump
- * @after: id of the last one seen, 0 to begin
+ * @after: 0 to begin; then the id of the one that was returned
  *
  * Return: the next fill the daemon should know of, with a reference, or NULL.
  */
-struct bc_fill *bc_fills_next(u64 after);
+struct bc_fill *bc_fills_next(u64 *after);
 
 /* New request ids, shared with resolves. */
 u64 bc_request_id(void);

@@ -5,6 +5,7 @@
 #include <linux/highmem.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "daemon.h"
@@ -12,9 +13,6 @@
 #include "fill.h"
 #include "segment.h"
 #include "stats.h"
-
-/* Fills being written to the tier at once; each keeps a chunk in memory. */
-#define MAX_STORING	64
 
 #define RETRY_MIN_MS	10U
 #define RETRY_MAX_MS	60000U
@@ -110,9 +108,15 @@ int bc_fill_bind(u64 id, u64 epoch, struct bc_version *version)
 
 static int fill_page(struct bc_fill *fill, u32 index, u32 bytes, const void __user *from)
 {
-	void *to = kmap_local_page(fill->pages[index]);
-	unsigned long left = copy_from_user(to, from, bytes);
+	unsigned long left;
+	void *to;
 
+	if (!fill->pages[index])
+		fill->pages[index] = alloc_page(GFP_KERNEL);
+	if (!fill->pages[index])
+		return -ENOMEM;
+	to = kmap_local_page(fill->pages[index]);
+	left = copy_from_user(to, from, bytes);
 	if (!left && bytes < PAGE_SIZE)
 		memset(to + bytes, 0, PAGE_SIZE - bytes);
 	kunmap_local(to);
@@ -151,7 +155,7 @@ static int copy_in(struct bc_fill *fill, u64 offset, u32 length, const void __us
 		return -EINTR;
 	if (!fill->pages) {
 		fill->nr_pages = DIV_ROUND_UP(fill->length, PAGE_SIZE);
-		fill->pages = bc_pages_alloc(fill->nr_pages, GFP_KERNEL);
+		fill->pages = kcalloc(fill->nr_pages, sizeof(*fill->pages), GFP_KERNEL);
 	}
 	ret = fill->pages ? fill_pages(fill, offset & (BC_CHUNK_SIZE - 1), length, bytes) : -ENOMEM;
 	mutex_unlock(&fill->copy_mutex);
@@ -179,23 +183,6 @@ int bc_fill_copy(u64 id, u64 epoch, u64 offset, u32 length, const void __user *b
 	return ret;
 }
 
-/* CLAIMED -> STORING, if every byte is there. Takes a reference for store_work. */
-static bool complete_claim(struct bc_fill *fill, u64 epoch)
-{
-	bool complete;
-
-	spin_lock(&bc_fills.lock);
-	complete = fill->state == BC_FILL_CLAIMED && fill->epoch == epoch &&
-		   fill->object->binding == BC_BOUND_STORE &&
-		   fill->valid_pages == DIV_ROUND_UP(fill->length, PAGE_SIZE);
-	if (complete) {
-		WRITE_ONCE(fill->state, BC_FILL_STORING);
-		bc_fill_get(fill);
-	}
-	spin_unlock(&bc_fills.lock);
-	return complete;
-}
-
 /* The store cannot serve it. Who is left to ask? */
 static void store_failed(struct bc_fill *fill, u64 epoch, int error)
 {
@@ -210,27 +197,24 @@ static void store_failed(struct bc_fill *fill, u64 epoch, int error)
 	}
 	fill->store_error = error;
 	if (!bc_fill_try_lower(fill))
-		bc_fill_end(fill, error);
+		bc_fill_settle(fill, error);
 }
 
 static int done_ok(struct bc_fill *fill, u64 epoch)
 {
-	if (!complete_claim(fill, epoch)) {
+	switch (bc_fill_advance(fill, epoch)) {
+	case BC_ADVANCE_MORE:
+		bc_fill_wake_covered(fill);
+		bc_fill_dispatch(fill);
+		return 0;
+	case BC_ADVANCE_STORE:
+		bc_fill_wake_covered(fill);
+		bc_fill_store(fill);
+		return 0;
+	default:
 		store_failed(fill, epoch, -EIO);
 		return -ENODATA;
 	}
-	bc_fill_wake_covered(fill);
-	/* The number of those that are wanted is bounded by max_fills. */
-	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING || READ_ONCE(fill->wanted)) {
-		queue_work(bc_fills.store_wq, &fill->store_work);
-		return 0;
-	}
-	/* The tier does not keep up: its readers are served, the chunk is not kept. */
-	atomic_dec(&bc_fills.storing);
-	bc_stat_inc(BC_STAT_NO_SPACE);
-	bc_fill_rest(fill, true);
-	bc_fill_put(fill);
-	return 0;
 }
 
 static void done_retry(struct bc_fill *fill, u64 epoch, u32 retry_after_ms)
@@ -239,7 +223,7 @@ static void done_retry(struct bc_fill *fill, u64 epoch, u32 retry_after_ms)
 
 	spin_lock(&bc_fills.lock);
 	if (fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
-		WRITE_ONCE(fill->state, BC_FILL_NEW);
+		bc_fill_same_request(fill);
 		fill->announced = jiffies;
 		fill->retry_later = true;
 		fill->retry_at = jiffies + msecs_to_jiffies(delay);
@@ -255,7 +239,8 @@ static const int done_errno[BC_DONE_STATUS_COUNT] = {
 	[BC_DONE_UNSUPPORTED] = -EOPNOTSUPP,
 };
 
-int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms)
+int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_ms,
+		 bool coalesced)
 {
 	struct bc_fill *fill;
 	int ret;
@@ -263,6 +248,8 @@ int bc_fill_done(u64 id, u64 epoch, enum bc_done_status status, u32 retry_after_
 	fill = find_claimed(id, epoch, &ret);
 	if (!fill)
 		return ret;
+	if (coalesced)
+		bc_stat_inc(BC_STAT_FETCH_COALESCED);
 	if (status == BC_DONE_OK) {
 		ret = done_ok(fill, epoch);
 	} else if (status == BC_DONE_RETRY_AFTER) {

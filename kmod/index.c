@@ -24,6 +24,11 @@ static u32 entry_count(const struct bc_entry *entry)
 	return (entry->blocks & 15) + 1;
 }
 
+static u16 entry_all(const struct bc_entry *entry)
+{
+	return bc_blocks_mask(entry_count(entry));
+}
+
 static void entry_place(const struct bc_entry *entry, struct bc_place *place)
 {
 	place->frame = entry->frame;
@@ -320,10 +325,11 @@ int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
 	index->group_lines = DIV_ROUND_UP(index->group_entries, BC_INDEX_LINE_ENTRIES);
 	index->entries = index->group_entries * groups;
 	index->entry = bc_table_alloc(index->entries, sizeof(*index->entry));
+	index->valid = bc_table_alloc(index->entries, sizeof(*index->valid));
 	index->line = bc_table_alloc((size_t)groups * index->group_lines, sizeof(*index->line));
 	index->group = bc_table_alloc(groups, sizeof(*index->group));
 	index->stripes = bc_table_alloc(BC_INDEX_STRIPES, sizeof(*index->stripes));
-	if (!index->entry || !index->line || !index->group || !index->stripes) {
+	if (!index->entry || !index->valid || !index->line || !index->group || !index->stripes) {
 		bc_index_free(index);
 		return -ENOMEM;
 	}
@@ -340,6 +346,7 @@ int bc_index_init(struct bc_index *index, u64 entries, u32 groups)
 void bc_index_free(struct bc_index *index)
 {
 	kvfree(index->entry);
+	kvfree(index->valid);
 	kvfree(index->line);
 	kvfree(index->group);
 	kvfree(index->stripes);
@@ -357,6 +364,18 @@ static void count_use(struct bc_index *index, struct bc_entry *entry)
 	set_state(index, entry, (entry->state & ~BC_ENTRY_DEMOTED) + BC_ENTRY_USE);
 }
 
+/* Under the group's lock. */
+static void describe(const struct bc_index *index, const struct bc_entry *entry,
+		     struct bc_hit *hit)
+{
+	hit->id = entry - index->entry;
+	entry_place(entry, &hit->place);
+	hit->bytes = entry_bytes(entry);
+	hit->valid = entry->state & BC_ENTRY_PARTIAL ? index->valid[hit->id] : entry_all(entry);
+	hit->verified = READ_ONCE(entry->verified);
+	hit->open = entry->state & BC_ENTRY_OPEN;
+}
+
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit)
 {
@@ -370,16 +389,14 @@ bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk
 	if (entry) {
 		atomic_inc(&entry->pins);
 		count_use(index, entry);
-		hit->id = entry - index->entry;
-		entry_place(entry, &hit->place);
-		hit->bytes = entry_bytes(entry);
-		hit->verified = READ_ONCE(entry->verified);
+		describe(index, entry, hit);
 	}
 	spin_unlock(stripe_of(index, home.group));
 	return entry;
 }
 
-bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
+bool bc_index_peek(struct bc_index *index, const struct bc_key *key, u32 chunk,
+		   struct bc_hit *hit)
 {
 	struct bc_entry *entry;
 	struct bc_name name;
@@ -388,10 +405,20 @@ bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chu
 	locate(index, key, chunk, &name, &home);
 	spin_lock(stripe_of(index, home.group));
 	entry = find(index, &home, &name);
-	if (entry && bytes)
-		*bytes = entry_bytes(entry);
+	if (entry)
+		describe(index, entry, hit);
 	spin_unlock(stripe_of(index, home.group));
 	return entry;
+}
+
+bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes)
+{
+	struct bc_hit hit;
+	bool found = bc_index_peek(index, key, chunk, &hit);
+
+	if (found && bytes)
+		*bytes = hit.bytes;
+	return found;
 }
 
 void bc_index_unpin(struct bc_index *index, u32 id)
@@ -423,7 +450,8 @@ static bool extent_valid(const struct bc_place *place, u32 bytes, u8 flags)
 	return place->count && place->slot + place->count <= BC_FRAME_BLOCKS &&
 	       bytes > (place->count - 1) * BC_BLOCK_SIZE &&
 	       bytes <= place->count * BC_BLOCK_SIZE &&
-	       !(flags & ~(BC_ENTRY_PINNED | BC_ENTRY_MAIN));
+	       !(flags & ~(BC_ENTRY_PINNED | BC_ENTRY_MAIN | BC_ENTRY_OPEN)) &&
+	       !(flags & BC_ENTRY_OPEN && bytes % BC_BLOCK_SIZE);
 }
 
 /* Return: whether the entry went in; else the chunk was there already. */
@@ -442,36 +470,130 @@ static bool hash_entry(struct bc_index *index, u32 id, const struct home *home, 
 	return fresh;
 }
 
-static void entry_fill(struct bc_entry *entry, const struct bc_place *place, u32 bytes,
-		       u16 verified)
+static void set_extent(struct bc_entry *entry, u32 slot, u32 count, u32 bytes)
 {
-	entry->frame = place->frame;
-	entry->blocks = place->slot << 4 | (place->count - 1);
-	entry->tail = bytes - (place->count - 1) * BC_BLOCK_SIZE - 1;
-	WRITE_ONCE(entry->verified, verified);
+	entry->blocks = slot << 4 | (count - 1);
+	entry->tail = bytes - (count - 1) * BC_BLOCK_SIZE - 1;
 }
 
-int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
-		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags)
+/* What an insert brings. */
+struct newcomer {
+	const struct bc_place *place;
+	u32 bytes;
+	u16 valid, verified;
+	u8 flags;
+};
+
+static void entry_fill(struct bc_index *index, u32 id, const struct newcomer *new)
+{
+	struct bc_entry *entry = &index->entry[id];
+
+	entry->frame = new->place->frame;
+	set_extent(entry, new->place->slot, new->place->count, new->bytes);
+	entry->tick = READ_ONCE(index->tick);
+	WRITE_ONCE(entry->verified, new->verified);
+	index->valid[id] = new->valid;
+}
+
+static int insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
+		  const struct newcomer *new)
 {
 	struct bc_name name;
 	struct home home;
+	u8 flags = new->flags;
 	u32 id;
 
 	BUILD_BUG_ON(BC_FRAME_BLOCKS > 16);
-	if (WARN_ON_ONCE(!extent_valid(place, bytes, flags)))
+	if (WARN_ON_ONCE(!extent_valid(new->place, new->bytes, flags)))
+		return -EINVAL;
+	if (WARN_ON_ONCE(!new->valid || new->valid & ~bc_blocks_mask(new->place->count)))
 		return -EINVAL;
 	locate(index, key, chunk, &name, &home);
 	id = entry_alloc(index, &index->group[home.group]);
 	if (id == BC_INDEX_NONE)
 		return bc_index_contains(index, key, chunk, NULL) ? -EEXIST : -ENOSPC;
 	index->entry[id].name = name;
-	entry_fill(&index->entry[id], place, bytes, verified);
-	index->entry[id].tick = READ_ONCE(index->tick);
+	entry_fill(index, id, new);
+	if (new->valid != bc_blocks_mask(new->place->count))
+		flags |= BC_ENTRY_PARTIAL;
 	if (hash_entry(index, id, &home, flags))
 		return 0;
 	entry_release(index, id);
 	return -EEXIST;
+}
+
+int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
+		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags)
+{
+	struct newcomer new = {
+		.place = place,
+		.bytes = bytes,
+		.valid = bc_blocks_mask(place->count),
+		.verified = verified,
+		.flags = flags,
+	};
+
+	return insert(index, key, chunk, &new);
+}
+
+int bc_index_insert_part(struct bc_index *index, const struct bc_key *key, u32 chunk,
+			 const struct bc_place *place, u32 bytes, u16 valid, u8 flags)
+{
+	struct newcomer new = {
+		.place = place,
+		.bytes = bytes,
+		.valid = valid,
+		.flags = flags,
+	};
+
+	return insert(index, key, chunk, &new);
+}
+
+/* Under the group's lock, of a live entry. */
+static void set_valid(struct bc_index *index, struct bc_entry *entry, u16 valid)
+{
+	u8 state = entry->state & ~BC_ENTRY_PARTIAL;
+
+	index->valid[entry - index->entry] = valid;
+	set_state(index, entry, valid == entry_all(entry) ? state : state | BC_ENTRY_PARTIAL);
+}
+
+bool bc_index_add_blocks(struct bc_index *index, u32 id, u16 blocks)
+{
+	struct bc_entry *entry = &index->entry[id];
+	u32 group = group_number(index, id);
+	bool live;
+
+	spin_lock(stripe_of(index, group));
+	live = entry->state & BC_ENTRY_LIVE;
+	if (live && entry->state & BC_ENTRY_PARTIAL)
+		set_valid(index, entry, index->valid[id] | (blocks & entry_all(entry)));
+	spin_unlock(stripe_of(index, group));
+	return live;
+}
+
+bool bc_index_extend(struct bc_index *index, u32 id, u32 count, u32 bytes)
+{
+	struct bc_entry *entry = &index->entry[id];
+	u32 group = group_number(index, id);
+	bool can;
+	u16 valid;
+	u8 state;
+
+	spin_lock(stripe_of(index, group));
+	state = entry->state;
+	can = state & BC_ENTRY_LIVE && state & BC_ENTRY_OPEN && count > entry_count(entry) &&
+	      entry_slot(entry) + count <= BC_FRAME_BLOCKS;
+	if (can) {
+		valid = state & BC_ENTRY_PARTIAL ? index->valid[id] : entry_all(entry);
+		/* The counts follow the state: out with the old number of blocks. */
+		set_state(index, entry, 0);
+		set_extent(entry, entry_slot(entry), count, bytes);
+		set_state(index, entry, state & ~BC_ENTRY_OPEN);
+		set_valid(index, entry, valid);
+	}
+	spin_unlock(stripe_of(index, group));
+	return can;
 }
 
 /*
@@ -588,7 +710,8 @@ u32 bc_index_demote(struct bc_index *index, const struct bc_key *key, u32 chunk)
 	spin_lock(stripe_of(index, home.group));
 	entry = find(index, &home, &name);
 	if (entry && !(entry->state & (BC_ENTRY_PINNED | BC_ENTRY_DEMOTED))) {
-		set_state(index, entry, BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
+		set_state(index, entry, (entry->state & (BC_ENTRY_PARTIAL | BC_ENTRY_OPEN)) |
+					BC_ENTRY_LIVE | BC_ENTRY_DEMOTED);
 		blocks = entry_count(entry);
 	}
 	spin_unlock(stripe_of(index, home.group));
@@ -619,7 +742,7 @@ size_t bc_index_memory(const struct bc_index *index)
 
 	if (!index->entry)
 		return 0;
-	return index->entries * sizeof(*index->entry) +
+	return index->entries * (sizeof(*index->entry) + sizeof(*index->valid)) +
 	       groups * index->group_lines * sizeof(*index->line) +
 	       groups * sizeof(*index->group) + BC_INDEX_STRIPES * sizeof(*index->stripes);
 }

@@ -6,8 +6,10 @@
  * Entries belong to groups, a chunk's hash says to which; a group has its own part
  * of the array, its own small hash table, free list and eviction (evict.h).
  *
+ * An extent has room for its whole chunk, but may hold only some of its blocks yet.
+ *
  * Locking: a group's lock, one of a striped array, covers its table and the state
- * of its entries; it is taken in process context only. Pins are
+ * and valid blocks of its entries; it is taken in process context only. Pins are
  * atomic; an entry is reused at zero pins only. A reader pins under that
  * lock and unpins from any context, without a lock. The free list has a lock of
  * its own, taken with interrupts off because bc_index_unpin_last() frees; it
@@ -35,6 +37,8 @@
 #define BC_ENTRY_DEMOTED	(1U << 3)	/* on probation, and first to go */
 #define BC_ENTRY_USE		(1U << 4)	/* uses since the hand passed: 0..3 of these */
 #define BC_ENTRY_USES		(3 * BC_ENTRY_USE)
+#define BC_ENTRY_PARTIAL	(1U << 6)	/* some blocks are not valid: index->valid tells */
+#define BC_ENTRY_OPEN		(1U << 7)	/* as recovered: its chunk may have more blocks */
 
 struct bc_entry {
 	struct bc_name name;
@@ -42,11 +46,32 @@ struct bc_entry {
 	atomic_t pins;		/* bios in flight, and BC_PINS_DEAD */
 	u16 verified;		/* bit per block of the extent: checksum seen good since attach */
 	u16 tail;		/* valid bytes of the last block - 1 */
-	u8 blocks;		/* first in the frame << 4 | number - 1 */
+	u8 blocks;		/* first in the frame << 4 | number - 1; valid or not */
 	u8 state;
 	u8 tick;		/* when a use was counted last */
 	u8 unused;
 };
+
+/* The first @count blocks of a chunk, as a mask. */
+static inline u16 bc_blocks_mask(u32 count)
+{
+	return (1U << count) - 1;
+}
+
+/* All blocks of a chunk of so many bytes. */
+static inline u16 bc_blocks_of(u32 bytes)
+{
+	return bc_blocks_mask(DIV_ROUND_UP(bytes, BC_BLOCK_SIZE));
+}
+
+/* Bytes of some blocks of a chunk of @bytes bytes. */
+static inline u32 bc_blocks_bytes(u16 blocks, u32 bytes)
+{
+	u32 count = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE);
+	u32 sum = hweight16(blocks) * BC_BLOCK_SIZE;
+
+	return count && blocks >> (count - 1) & 1 ? sum - (count * BC_BLOCK_SIZE - bytes) : sum;
+}
 
 /*
  * A line of a group's table: 15 slots of 16 bits, each with the number of an entry in
@@ -63,8 +88,8 @@ struct bc_index_line {
 	u64 word[4];
 };
 
-/* An entry and its part of a line, rounded up. */
-#define BC_INDEX_ENTRY_BYTES	(sizeof(struct bc_entry) + \
+/* An entry, its valid blocks and its part of a line, rounded up. */
+#define BC_INDEX_ENTRY_BYTES	(sizeof(struct bc_entry) + sizeof(u16) + \
 				 DIV_ROUND_UP(sizeof(struct bc_index_line), BC_INDEX_LINE_ENTRIES))
 
 static_assert(sizeof(struct bc_entry) == 32, "two entries per cache line");
@@ -87,6 +112,7 @@ struct bc_index {
 	u8 tick;		/* coarse time: the owner's; see bc_index_lookup() */
 	atomic64_t pinned_blocks; /* of entries with BC_ENTRY_PINNED */
 	struct bc_entry *entry;
+	u16 *valid;		/* per entry: bit per block; of those with BC_ENTRY_PARTIAL */
 	struct bc_index_line *line;
 	struct bc_index_group *group;
 	spinlock_t free_lock;	/* free lists; interrupts off */
@@ -97,8 +123,10 @@ struct bc_index {
 struct bc_hit {
 	u32 id;
 	struct bc_place place;
-	u32 bytes;		/* valid bytes of the chunk */
+	u32 bytes;		/* of the chunk, up to the end of the extent */
+	u16 valid;		/* bit per block: it holds the chunk's bytes */
 	u16 verified;
+	bool open;		/* the chunk may have more blocks than the extent */
 };
 
 /**
@@ -129,7 +157,11 @@ void bc_index_free(struct bc_index *index);
 bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		     struct bc_hit *hit);
 
-/* Like lookup, without pin, and no use of the chunk. */
+/* Like lookup, without pin, and no use of the chunk: @hit may be outdated on return. */
+bool bc_index_peek(struct bc_index *index, const struct bc_key *key, u32 chunk,
+		   struct bc_hit *hit);
+
+/* Is there an entry of the chunk? In @bytes (may be NULL): up to the end of its extent. */
 bool bc_index_contains(struct bc_index *index, const struct bc_key *key, u32 chunk, u32 *bytes);
 
 /*
@@ -159,6 +191,37 @@ void bc_index_set_verified(struct bc_index *index, u32 id, u16 mask);
  */
 int bc_index_insert(struct bc_index *index, const struct bc_key *key, u32 chunk,
 		    const struct bc_place *place, u32 bytes, u16 verified, u8 flags);
+
+/**
+ * bc_index_insert_part - bc_index_insert() of a chunk of which some blocks are not there yet
+ * @valid: blocks that are; not 0
+ * @flags: of BC_ENTRY_PINNED, BC_ENTRY_MAIN, BC_ENTRY_OPEN; the last only if the last block of the
+ *	extent is a whole one
+ *
+ * The extent has room for all blocks of the chunk, or, with BC_ENTRY_OPEN, for those up to the
+ * last valid one.
+ */
+int bc_index_insert_part(struct bc_index *index, const struct bc_key *key, u32 chunk,
+			 const struct bc_place *place, u32 bytes, u16 valid, u8 flags);
+
+/**
+ * bc_index_add_blocks - more blocks of an extent are valid now
+ * @id: of an entry that the caller holds a pin of
+ * @blocks: their bytes and descriptors are there
+ *
+ * Return: false if nobody finds the entry any more.
+ */
+bool bc_index_add_blocks(struct bc_index *index, u32 id, u16 blocks);
+
+/**
+ * bc_index_extend - an extent that was recovered without its end gets it
+ * @id: of an entry with BC_ENTRY_OPEN that the caller holds a pin of
+ * @count: blocks of the chunk; those that are new belong to the entry from now on
+ * @bytes: of the chunk
+ *
+ * Return: false if nobody finds the entry any more, or it was extended already.
+ */
+bool bc_index_extend(struct bc_index *index, u32 id, u32 count, u32 bytes);
 
 /**
  * bc_index_remove - take a chunk out

@@ -327,19 +327,19 @@ static int put_fill(struct sk_buff *msg, struct bc_fill *fill)
 	struct bc_object *object = fill->object;
 	struct nlattr *nest = nla_nest_start(msg, BC_A_REQUEST);
 	enum bc_binding binding = bc_object_bound(object);
+	struct bc_fetch_request request;
 
+	bc_fill_request(fill, &request);
 	if (!nest ||
-	    put_u64(msg, BC_REQUEST_A_ID, fill->id, BC_REQUEST_A_PAD) ||
+	    put_u64(msg, BC_REQUEST_A_ID, request.id, BC_REQUEST_A_PAD) ||
 	    nla_put_u32(msg, BC_REQUEST_A_KIND, BC_REQUEST_FETCH) ||
-	    nla_put_u32(msg, BC_REQUEST_A_STATE, READ_ONCE(fill->state) == BC_FILL_NEW ?
-						 BC_REQUEST_NEW : BC_REQUEST_CLAIMED) ||
-	    nla_put_u32(msg, BC_REQUEST_A_PRIORITY, READ_ONCE(fill->priority)) ||
+	    nla_put_u32(msg, BC_REQUEST_A_STATE,
+			request.claimed ? BC_REQUEST_CLAIMED : BC_REQUEST_NEW) ||
+	    nla_put_u32(msg, BC_REQUEST_A_PRIORITY, request.priority) ||
 	    nla_put_string(msg, BC_REQUEST_A_SOURCE, object->client->source) ||
 	    nla_put_string(msg, BC_REQUEST_A_PATH, object->path) ||
-	    put_u64(msg, BC_REQUEST_A_OFFSET, (u64)fill->chunk << BC_CHUNK_SHIFT,
-		    BC_REQUEST_A_PAD) ||
-	    put_u64(msg, BC_REQUEST_A_LENGTH,
-		    binding == BC_UNBOUND ? BC_CHUNK_SIZE : fill->length, BC_REQUEST_A_PAD) ||
+	    put_u64(msg, BC_REQUEST_A_OFFSET, request.offset, BC_REQUEST_A_PAD) ||
+	    put_u64(msg, BC_REQUEST_A_LENGTH, request.length, BC_REQUEST_A_PAD) ||
 	    put_u64(msg, BC_REQUEST_A_AGE_MS, jiffies_to_msecs(jiffies - fill->created),
 		    BC_REQUEST_A_PAD))
 		return -EMSGSIZE;
@@ -393,6 +393,7 @@ static int request_get(struct sk_buff *skb, struct netlink_callback *cb)
 	struct bc_resolve *resolve;
 	struct bc_fill *fill;
 	int ret = 0;
+	u64 id;
 
 	if (!allowed(cb->skb))
 		return -EPERM;
@@ -404,10 +405,11 @@ static int request_get(struct sk_buff *skb, struct netlink_callback *cb)
 			cb->args[0] = resolve->id;
 		bc_resolve_put(resolve);
 	}
-	while (!ret && (fill = bc_fills_next(cb->args[1]))) {
+	id = cb->args[1];
+	while (!ret && (fill = bc_fills_next(&id))) {
 		ret = dump_one(skb, cb, NULL, fill);
 		if (!ret)
-			cb->args[1] = fill->id;
+			cb->args[1] = id;
 		bc_fill_put(fill);
 	}
 	/* One that does not fit an empty message must not look like the end. */

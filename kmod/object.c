@@ -163,6 +163,17 @@ void bc_object_put(struct bc_object *object)
 	kref_put(&object->ref, object_release);
 }
 
+void bc_object_open(struct bc_object *object)
+{
+	atomic_inc(&object->users);
+}
+
+void bc_object_close(struct bc_object *object)
+{
+	if (atomic_dec_and_test(&object->users))
+		bc_fills_cancel(object);
+}
+
 void *bc_object_private(const struct bc_object *object)
 {
 	return object->private;

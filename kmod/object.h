@@ -42,6 +42,7 @@ struct bc_object {
 	enum bc_binding binding;
 	struct bc_version version;
 	struct bc_key key;
+	atomic_t users;			/* open files; see bc_object_open() */
 	struct mutex bind_mutex;	/* one binder at a time */
 	wait_queue_head_t bind_wait;	/* bound, or a fill of it ended */
 	bool lower_only;		/* read past the cache; never changes */

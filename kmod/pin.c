@@ -76,16 +76,17 @@ static bool has_room(struct bc_tier *tier, u32 blocks)
 	return (u64)atomic64_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
 }
 
-int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
-		   const struct bc_place *place, u32 bytes)
+int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
+		   const struct bc_place *place)
 {
-	u8 flags = bc_evict_role(&tier->evict, key, chunk);
+	u8 flags = bc_evict_role(&tier->evict, fetched->key, fetched->chunk);
 	int ret;
 
 	spin_lock(&pins_lock);
-	if (find(key) && has_room(tier, place->count))
+	if (find(fetched->key) && has_room(tier, place->count))
 		flags |= BC_ENTRY_PINNED;
-	ret = bc_index_insert(&tier->index, key, chunk, place, bytes, 0, flags);
+	ret = bc_index_insert_part(&tier->index, fetched->key, fetched->chunk, place,
+				   fetched->bytes, fetched->blocks, flags);
 	spin_unlock(&pins_lock);
 	return ret;
 }

@@ -13,6 +13,7 @@
 
 #include "key.h"
 
+struct bc_fetched;
 struct bc_place;
 struct bc_tier;
 
@@ -39,17 +40,15 @@ struct bc_pin {
 };
 
 /**
- * bc_pins_insert - bc_index_insert(), with the flags that this chunk of this version has
+ * bc_pins_insert - bc_index_insert_part(), with the flags that this chunk of this version has
  * @tier: whose index
- * @key: version
- * @chunk: number of the chunk
- * @place: its blocks
- * @bytes: valid bytes
+ * @fetched: the chunk, and its valid blocks
+ * @place: room for all of its blocks
  *
- * Process context. Return: as bc_index_insert().
+ * Process context. Return: as bc_index_insert_part().
  */
-int bc_pins_insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
-		   const struct bc_place *place, u32 bytes);
+int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
+		   const struct bc_place *place);
 
 /* Is this version pinned? Process context. */
 bool bc_pins_have(const struct bc_key *key);

@@ -380,38 +380,66 @@ int bc_desc_decode(const struct bc_disk_desc *disk, struct bc_desc *desc)
 	return 0;
 }
 
-static bool decode_clean(const struct bc_disk_desc *disk, struct bc_desc *desc)
+static bool decode_clean(const struct bc_disk_desc *disk, u64 seq_end, struct bc_desc *desc)
 {
-	return !bc_desc_decode(disk, desc) && desc->kind == BC_KIND_CLEAN;
+	return !bc_desc_decode(disk, desc) && desc->kind == BC_KIND_CLEAN && desc->seq < seq_end;
 }
 
-/* Is @next the block behind @last? */
-static bool continues(const struct bc_desc *last, const struct bc_desc *next)
+/* Is @next as many blocks behind @first as its slot is? */
+static bool belongs(const struct bc_desc *first, const struct bc_desc *next, u32 behind)
 {
-	return last->length == BC_BLOCK_SIZE && next->block == last->block + 1 &&
-	       !memcmp(next->key.bytes, last->key.bytes, BC_KEY_SIZE);
+	return next->block == first->block + behind &&
+	       !memcmp(next->key.bytes, first->key.bytes, BC_KEY_SIZE);
 }
 
-bool bc_recover_chunk(const struct bc_disk_desc descs[BC_FRAME_BLOCKS], u32 *slot,
-		      struct bc_place *place, struct bc_desc *first, u32 *bytes)
+/* The first block of a chunk from @slot on, with room for those before it. Return: its slot. */
+static u32 find_first(const struct bc_disk_desc descs[BC_FRAME_BLOCKS], u64 seq_end, u32 slot,
+		      struct bc_desc *first)
 {
-	struct bc_desc last, next;
+	u32 from = slot;
 
-	/* So what begins with a chunk's block 0 ends in that chunk. */
-	BUILD_BUG_ON(BC_FRAME_BLOCKS > BC_CHUNK_BLOCKS);
-	for (; *slot < BC_FRAME_BLOCKS; (*slot)++)
-		if (decode_clean(&descs[*slot], first) && first->block % BC_CHUNK_BLOCKS == 0)
+	for (; slot < BC_FRAME_BLOCKS; slot++) {
+		if (decode_clean(&descs[slot], seq_end, first) &&
+		    first->block % BC_CHUNK_BLOCKS <= slot - from)
 			break;
-	if (*slot >= BC_FRAME_BLOCKS)
-		return false;
-	place->slot = (*slot)++;
-	last = *first;
-	while (*slot < BC_FRAME_BLOCKS && decode_clean(&descs[*slot], &next) &&
-	       continues(&last, &next)) {
-		last = next;
-		(*slot)++;
 	}
-	place->count = *slot - place->slot;
-	*bytes = (place->count - 1) * BC_BLOCK_SIZE + last.length;
+	return slot;
+}
+
+bool bc_recover_chunk(const struct bc_disk_desc descs[BC_FRAME_BLOCKS], u64 seq_end, u32 *slot,
+		      struct bc_extent *extent)
+{
+	u32 at, begin, end, last;
+	struct bc_desc first, next;
+
+	/* A frame ends before what begins in it leaves its chunk. */
+	BUILD_BUG_ON(BC_FRAME_BLOCKS > BC_CHUNK_BLOCKS);
+	at = find_first(descs, seq_end, *slot, &first);
+	if (at >= BC_FRAME_BLOCKS) {
+		*slot = max_t(u32, *slot, BC_FRAME_BLOCKS);
+		return false;
+	}
+	begin = at - first.block % BC_CHUNK_BLOCKS;
+	end = min_t(u32, begin + BC_CHUNK_BLOCKS, BC_FRAME_BLOCKS);
+	extent->valid = 1U << (at - begin);
+	last = at;
+	next = first;
+	while (next.length == BC_BLOCK_SIZE && ++at < end) {
+		struct bc_desc desc;
+
+		if (!decode_clean(&descs[at], seq_end, &desc))
+			continue;
+		if (!belongs(&next, &desc, at - last))
+			break;
+		next = desc;
+		last = at;
+		extent->valid |= 1U << (at - begin);
+	}
+	extent->key = first.key;
+	extent->chunk = first.block / BC_CHUNK_BLOCKS;
+	extent->slot = begin;
+	extent->count = last - begin + 1;
+	extent->bytes = (extent->count - 1) * BC_BLOCK_SIZE + next.length;
+	*slot = last + 1;
 	return true;
 }

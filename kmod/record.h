@@ -137,20 +137,29 @@ static inline u32 bc_clean_desc_of(u32 frame, u32 slot)
 	return frame % BC_CLEAN_FRAMES * BC_FRAME_BLOCKS + slot;
 }
 
+/* Descriptors of one chunk that lie together in a frame; some of its blocks may be missing. */
+struct bc_extent {
+	struct bc_key key;
+	u32 chunk;
+	u8 slot, count;		/* from the place of the chunk's block 0 to the last valid block */
+	u16 valid;		/* bit per block */
+	u32 bytes;		/* up to the end of the last valid block */
+};
+
 /**
  * bc_recover_chunk - the next extent of one chunk among a frame's clean descriptors
  * @descs: the frame's BC_FRAME_BLOCKS descriptors
+ * @seq_end: descriptors with this sequence or a higher one are free
  * @slot: where to begin; advanced past what was looked at
- * @place: out: slot and count (frame is the caller's)
- * @first: out: the extent's first descriptor
- * @bytes: out: valid bytes
+ * @extent: out
  *
- * An extent begins at a chunk's block 0 and goes on while the next descriptor
- * has the same key and the next block number, all but the last are full, and it
- * stays inside the chunk. Anything else is passed over.
+ * The blocks of a chunk lie behind each other as they do in the object: so each tells where its
+ * chunk's block 0 would be, which must not be before @slot. An extent goes on, over
+ * free descriptors, while the next one in use is of the same key and chunk and at its place, and
+ * the one before it is full. Anything else is passed over.
  * Return: true if one was found, false at the frame's end.
  */
-bool bc_recover_chunk(const struct bc_disk_desc descs[BC_FRAME_BLOCKS], u32 *slot,
-		      struct bc_place *place, struct bc_desc *first, u32 *bytes);
+bool bc_recover_chunk(const struct bc_disk_desc descs[BC_FRAME_BLOCKS], u64 seq_end, u32 *slot,
+		      struct bc_extent *extent);
 
 #endif /* BC_RECORD_H */

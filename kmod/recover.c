@@ -14,26 +14,31 @@ int bc_recover_unit(const struct bc_recovery *recovery, u64 unit)
 	return ret;
 }
 
-static u16 place_mask(const struct bc_place *place)
+/* What is recovered may be the beginning of a chunk that goes on, unless its last block says no. */
+static u8 recovered_flags(const struct bc_extent *extent)
 {
-	return ((1U << place->count) - 1) << place->slot;
+	/* Not on probation: what is read next must not sweep it out unseen. */
+	if (extent->bytes % BC_BLOCK_SIZE || extent->slot + extent->count == BC_FRAME_BLOCKS)
+		return BC_ENTRY_MAIN;
+	return BC_ENTRY_MAIN | BC_ENTRY_OPEN;
 }
 
 /* Return: whether an entry owns the extent's blocks now. */
-static bool keep(const struct bc_recovery *recovery, const struct bc_desc *first,
-		 const struct bc_place *place, u32 bytes)
+static bool keep(const struct bc_recovery *recovery, u32 frame, const struct bc_extent *extent)
 {
-	/* A sequence nobody can have handed out: not ours, whatever it is. */
-	if (first->seq >= recovery->super->seq_reserved)
+	struct bc_place place = {
+		.frame = frame,
+		.slot = extent->slot,
+		.count = extent->count,
+	};
+
+	if (bc_frames_take(recovery->frames, &place))
 		return false;
-	if (bc_frames_take(recovery->frames, place))
-		return false;
-	/* Not on probation: what is read next must not sweep it out unseen. */
-	if (!bc_index_insert(recovery->index, &first->key, first->block / BC_CHUNK_BLOCKS, place,
-			     bytes, 0, BC_ENTRY_MAIN))
+	if (!bc_index_insert_part(recovery->index, &extent->key, extent->chunk, &place,
+				  extent->bytes, extent->valid, recovered_flags(extent)))
 		return true;
 	/* There already (an old place of it), or the index is full. */
-	bc_frames_release(recovery->frames, place);
+	bc_frames_release(recovery->frames, &place);
 	return false;
 }
 
@@ -52,14 +57,14 @@ void bc_recover_frame(const struct bc_recovery *recovery, u32 frame)
 {
 	struct bc_disk_clean_unit *unit = &recovery->units[bc_clean_unit_of(frame)];
 	struct bc_disk_desc *descs = &unit->desc[bc_clean_desc_of(frame, 0)];
-	struct bc_place place = { .frame = frame };
-	struct bc_desc first;
-	u32 slot = 0, bytes;
+	struct bc_extent extent;
+	u32 slot = 0;
 	u16 owned = 0;
 
-	while (bc_recover_chunk(descs, &slot, &place, &first, &bytes)) {
-		if (keep(recovery, &first, &place, bytes))
-			owned |= place_mask(&place);
+	/* A sequence nobody can have handed out: not ours, whatever it is. */
+	while (bc_recover_chunk(descs, recovery->super->seq_reserved, &slot, &extent)) {
+		if (keep(recovery, frame, &extent))
+			owned |= extent.valid << extent.slot;
 	}
 	erase_unowned(descs, owned);
 }

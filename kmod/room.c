@@ -60,7 +60,7 @@ static void evict_frame(struct bc_tier *tier, u32 frame)
 	lockdep_assert_held(&tier->lock);
 	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
 		if (bc_desc_decode(bc_clean_descs(tier, frame, slot), &desc) ||
-		    desc.kind != BC_KIND_CLEAN || desc.block % BC_CHUNK_BLOCKS)
+		    desc.kind != BC_KIND_CLEAN)
 			continue;
 		if (bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
 				    &place))

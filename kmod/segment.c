@@ -12,8 +12,10 @@ void bc_pages_free(struct page **pages, u32 count)
 
 	if (!pages)
 		return;
-	for (i = 0; i < count && pages[i]; i++)
-		__free_page(pages[i]);
+	for (i = 0; i < count; i++) {
+		if (pages[i])
+			__free_page(pages[i]);
+	}
 	kvfree(pages);
 }
 

@@ -14,7 +14,7 @@ static_assert(PAGE_SIZE == BC_UNIT_SIZE, "blobcache needs pages of 4 KiB");
 
 /* Array of @count single pages, or NULL. Contents are undefined. */
 struct page **bc_pages_alloc(u32 count, gfp_t gfp);
-/* @pages may be NULL. */
+/* @pages may be NULL, and so may each of them. */
 void bc_pages_free(struct page **pages, u32 count);
 
 /* crc32c of @length bytes that begin @offset bytes into the pages. */

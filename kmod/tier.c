@@ -45,37 +45,57 @@ static void tier_idle(struct percpu_ref *ref)
 	complete(&container_of(ref, struct bc_tier, ref)->idle);
 }
 
-bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes)
+static u16 blocks_there(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes)
+{
+	struct bc_hit hit;
+
+	if (!bc_index_peek(&tier->index, key, chunk, &hit) || !bc_tier_fits(&hit, bytes))
+		return 0;
+	return hit.valid;
+}
+
+u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)
 {
 	struct bc_tier *tier = bc_tier_get();
-	u32 found;
-	bool has;
+	u16 blocks = 0;
+
+	if (!tier)
+		return 0;
+	if (!READ_ONCE(tier->failed))
+		blocks = blocks_there(tier, key, chunk, bytes);
+	bc_tier_put(tier);
+	return blocks;
+}
+
+bool bc_tier_serves(void)
+{
+	struct bc_tier *tier = bc_tier_get();
+	bool serves;
 
 	if (!tier)
 		return false;
-	has = !READ_ONCE(tier->failed) && bc_index_contains(&tier->index, key, chunk, &found) &&
-	      found == bytes;
+	serves = !READ_ONCE(tier->failed);
 	bc_tier_put(tier);
-	return has;
+	return serves;
 }
 
 u64 bc_tier_resident(const struct bc_key *key, u64 size)
 {
 	struct bc_tier *tier = bc_tier_get();
-	u64 bytes = 0, chunk;
-	u32 found;
+	u64 sum = 0, chunk;
+	u32 bytes;
 
 	if (!tier)
 		return 0;
 	for (chunk = 0; chunk << BC_CHUNK_SHIFT < size; chunk++) {
-		if (bc_index_contains(&tier->index, key, chunk, &found))
-			bytes += found;
+		bytes = min_t(u64, size - (chunk << BC_CHUNK_SHIFT), BC_CHUNK_SIZE);
+		sum += bc_blocks_bytes(blocks_there(tier, key, chunk, bytes), bytes);
 		cond_resched();
 		if (fatal_signal_pending(current))
 			break;
 	}
 	bc_tier_put(tier);
-	return bytes;
+	return sum;
 }
 
 void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place)

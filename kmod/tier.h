@@ -89,8 +89,20 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack);
 /* Return: false if there is none. */
 bool bc_tier_info(struct bc_tier_info *info);
 
-/* Is the chunk there, with just so many bytes? No side effects. */
-bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes);
+/* Which blocks of a chunk of just so many bytes are there? No side effects. */
+u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes);
+
+/*
+ * The same before others of its blocks are fetched: an extent that was recovered without its end
+ * gets it, or goes, so that what is fetched will not find it too short. Process context.
+ */
+u16 bc_tier_prepare(const struct bc_key *key, u32 chunk, u32 bytes);
+
+/* Are all of them? */
+static inline bool bc_tier_has(const struct bc_key *key, u32 chunk, u32 bytes)
+{
+	return bc_tier_blocks(key, chunk, bytes) == bc_blocks_of(bytes);
+}
 
 /* Bytes of a version of @size bytes that are there. Process context; a kill cuts it short. */
 u64 bc_tier_resident(const struct bc_key *key, u64 size);
@@ -98,26 +110,43 @@ u64 bc_tier_resident(const struct bc_key *key, u64 size);
 /**
  * bc_tier_read - answer a read from the tier
  * @io: the read; its object is bound to a version of the store
+ * @valid: out, if false is returned: blocks of the chunk that are there
  *
- * Return: false if the chunk is not there, or not with the bytes the version
- * has: the caller goes on with a fill. On
+ * Return: false if a block that it needs is not there, or not with the bytes the
+ * version has: the caller goes on with a fill. On
  * true io->done() is called later (or was); if the device fails or a checksum
  * is wrong, the read goes on as a miss by itself.
  */
-bool bc_tier_read(struct bc_io *io);
+bool bc_tier_read(struct bc_io *io, u16 *valid);
+
+/* Blocks of its chunk that a read of an object of known size touches. */
+u16 bc_io_blocks(const struct bc_io *io, u32 bytes);
+
+/* Blocks of a chunk that were fetched. */
+struct bc_fetched {
+	const struct bc_key *key;
+	u32 chunk;
+	u32 bytes;		/* of the whole chunk */
+	u16 blocks;		/* those that came; not 0 */
+	struct page **pages;	/* of the chunk; the last one is zero behind its bytes */
+	bool wanted;		/* somebody asked for it to be there: it is worth it */
+};
 
 /**
- * bc_tier_store - keep a whole chunk that was fetched, if it is worth it and room can be made
- * @key: version
- * @chunk: number of the chunk
- * @pages: its bytes; the last page is zero behind them
- * @bytes: 1..BC_CHUNK_SIZE
- * @wanted: somebody asked for it to be there: it is worth it
+ * bc_tier_store - keep blocks that were fetched, if they are worth it and room can be made
+ * @fetched: which
  *
- * Process context, waits for the device. Return: whether it is there now.
+ * Blocks of a chunk that is there in part go to their place in its extent; else there must be room
+ * for the whole chunk, whatever came of it. Process context, waits for the device.
+ * Return: whether they are there now.
  */
-bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
-		   bool wanted);
+bool bc_tier_store(const struct bc_fetched *fetched);
+
+/* Is this an extent of a chunk of so many bytes? One recovered without its end may be. */
+static inline bool bc_tier_fits(const struct bc_hit *hit, u32 bytes)
+{
+	return hit->bytes == bytes || (hit->open && hit->bytes < bytes);
+}
 
 /* Is there a tier, and does it work? */
 bool bc_tier_serves(void);
@@ -152,9 +181,12 @@ void bc_clean_free(struct bc_tier *tier);
 /* The image's descriptors of a place. tier->lock held, or the place's entry pinned. */
 struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot);
 
-/* Put descriptors of a chunk into the image, or erase them. tier->lock held. */
+/*
+ * Put descriptors of these blocks of a chunk into the image, or erase all of a place. tier->lock
+ * held.
+ */
 void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
-		  u32 chunk, u32 bytes, const u32 crc[BC_CHUNK_BLOCKS], u64 seq);
+		  u32 chunk, u32 bytes, u16 blocks, const u32 crc[BC_CHUNK_BLOCKS]);
 void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place);
 
 /* Write what changed. Return: 0 or errno. May sleep. */
@@ -171,6 +203,7 @@ void bc_tier_io_result(struct bc_tier *tier, int error);
 
 /* tier_io.c */
 extern struct workqueue_struct *bc_table_wq;
+extern struct bio_set bc_tier_bioset;
 int bc_tier_io_init(void);
 void bc_tier_io_exit(void);
 

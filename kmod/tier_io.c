@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads and writes of chunks on a tier.
+ * Reads of chunks on a tier, and its metadata. tier_store.c writes them.
  *
  * A read pins its index entry and holds a reference to the tier from lookup
  * until the bytes are in the caller's segments. Blocks not yet verified since
@@ -13,14 +13,13 @@
 #include <linux/vmalloc.h>
 
 #include "fill.h"
-#include "pin.h"
 #include "room.h"
 #include "segment.h"
 #include "stats.h"
 #include "tier.h"
 #include "trace.h"
 
-static struct bio_set bioset;
+struct bio_set bc_tier_bioset;
 static struct workqueue_struct *verify_wq;
 struct workqueue_struct *bc_table_wq;
 
@@ -175,7 +174,7 @@ static void free_dead_work(struct work_struct *work)
 	struct bc_place place = {
 		.frame = io->frame,
 		.slot = io->slot,
-		.count = DIV_ROUND_UP(io->bytes, BC_BLOCK_SIZE),
+		.count = io->count,
 	};
 	struct bc_tier *tier = io->tier;
 
@@ -200,6 +199,7 @@ static void read_endio(struct bio *bio)
 	bc_segments_zero(io->bvecs, io->nr_bvecs, valid_length(io));
 	if (unlikely(bc_index_unpin_last(&tier->index, io->entry, &place))) {
 		/* Another reader found a bad block in it. */
+		io->count = place.count;
 		INIT_WORK(&io->work, free_dead_work);
 		queue_work(verify_wq, &io->work);
 		return;
@@ -211,7 +211,7 @@ static void read_endio(struct bio *bio)
 static struct bio *chunk_bio(struct bc_tier *tier, blk_opf_t op, const struct bc_io *io,
 			     u32 offset, u32 nr_vecs)
 {
-	struct bio *bio = bio_alloc_bioset(tier->bdev.bdev, nr_vecs, op, GFP_NOFS, &bioset);
+	struct bio *bio = bio_alloc_bioset(tier->bdev.bdev, nr_vecs, op, GFP_NOFS, &bc_tier_bioset);
 
 	bio->bi_iter.bi_sector = bc_tier_sector(tier, io->frame, io->slot, offset);
 	return bio;
@@ -260,14 +260,12 @@ static void read_bounced(struct bc_io *io)
 	submit_bio(bio);
 }
 
-/* Blocks this read touches that were not verified yet. */
-static u16 blocks_to_verify(const struct bc_io *io, u16 verified)
+u16 bc_io_blocks(const struct bc_io *io, u32 bytes)
 {
 	u32 offset = io->pos & (BC_CHUNK_SIZE - 1);
-	u32 first = offset >> BC_BLOCK_SHIFT;
-	u32 last = (offset + valid_length(io) - 1) >> BC_BLOCK_SHIFT;
+	u32 end = min(offset + io->length, bytes);
 
-	return GENMASK(last, first) & ~verified;
+	return offset < end ? GENMASK((end - 1) >> BC_BLOCK_SHIFT, offset >> BC_BLOCK_SHIFT) : 0;
 }
 
 /* Can the device write to the segments? The page cache's are whole pages. */
@@ -302,12 +300,47 @@ static void move_tick(struct bc_index *index)
 		WRITE_ONCE(index->tick, tick);
 }
 
-bool bc_tier_read(struct bc_io *io)
+static void begin_read(struct bc_io *io, struct bc_tier *tier, const struct bc_hit *hit)
+{
+	INIT_WORK(&io->work, finish_work);
+	io->tier = tier;
+	io->entry = hit->id;
+	io->frame = hit->place.frame;
+	io->slot = hit->place.slot;
+	io->bytes = bc_chunk_bytes(io->object, io->pos >> BC_CHUNK_SHIFT);
+	io->bounce = NULL;
+	io->error = 0;
+	io->blocks = 0;
+}
+
+/* All its blocks are there. */
+static void read_blocks(struct bc_io *io, u16 needed, u16 verified)
+{
+	bc_stat_inc(BC_STAT_HIT_READS);
+	bc_stat_add(BC_STAT_HIT_BYTES, valid_length(io));
+	trace_bc_read(io->pos, io->length, io->frame);
+	/* What the device cannot write to is read, and verified, by way of pages of our own. */
+	io->blocks = needed & ~(device_reaches(io) ? verified : 0);
+	io->in_place = !io->foreign && covers_blocks(io);
+	if (!valid_length(io)) {
+		bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
+		release_entry(io);
+		io->done(io, 0);
+	} else if (io->blocks && !io->in_place) {
+		read_bounced(io);
+	} else {
+		read_direct(io);
+	}
+}
+
+bool bc_tier_read(struct bc_io *io, u16 *valid)
 {
 	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
 	struct bc_tier *tier = bc_tier_get();
 	struct bc_hit hit;
+	u16 needed;
 
+	*valid = 0;
 	if (!tier)
 		return false;
 	move_tick(&tier->index);
@@ -316,186 +349,21 @@ bool bc_tier_read(struct bc_io *io)
 		bc_tier_put(tier);
 		return false;
 	}
-	INIT_WORK(&io->work, finish_work);
-	io->tier = tier;
-	io->entry = hit.id;
-	io->frame = hit.place.frame;
-	io->slot = hit.place.slot;
-	io->bytes = hit.bytes;
-	io->bounce = NULL;
-	io->error = 0;
-	io->blocks = 0;
-	if (hit.bytes != bc_chunk_bytes(io->object, chunk)) {
-		/* Recovered in part, or a store that gave one ETag to two sizes. */
+	begin_read(io, tier, &hit);
+	if (!bc_tier_fits(&hit, io->bytes)) {
+		/* A store that gave one ETag to two sizes, or a damaged table. */
 		bc_stat_inc(BC_STAT_CRC_ERRORS);
 		drop_entry(io);
 		return false;
 	}
-	bc_stat_inc(BC_STAT_HIT_READS);
-	bc_stat_add(BC_STAT_HIT_BYTES, valid_length(io));
-	trace_bc_read(io->pos, io->length, hit.place.frame);
-	if (!valid_length(io)) {
-		bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
+	needed = bc_io_blocks(io, io->bytes);
+	if (needed & ~hit.valid) {
+		*valid = hit.valid;
 		release_entry(io);
-		io->done(io, 0);
-		return true;
+		return false;
 	}
-	/* What the device cannot write to is read, and verified, by way of pages of our own. */
-	io->blocks = blocks_to_verify(io, device_reaches(io) ? hit.verified : 0);
-	io->in_place = !io->foreign && covers_blocks(io);
-	if (io->blocks && !io->in_place)
-		read_bounced(io);
-	else
-		read_direct(io);
+	read_blocks(io, needed, hit.verified);
 	return true;
-}
-
-bool bc_tier_serves(void)
-{
-	struct bc_tier *tier = bc_tier_get();
-	bool serves;
-
-	if (!tier)
-		return false;
-	serves = !READ_ONCE(tier->failed);
-	bc_tier_put(tier);
-	return serves;
-}
-
-static int write_chunk(struct bc_tier *tier, const struct bc_place *place, struct page **pages,
-		       u32 bytes)
-{
-	u32 left = round_up(bytes, tier->sector_mask + 1);
-	u32 nr = DIV_ROUND_UP(bytes, PAGE_SIZE), i;
-	struct bio *bio;
-	int ret;
-
-	bio = bio_alloc_bioset(tier->bdev.bdev, nr, REQ_OP_WRITE, GFP_NOIO, &bioset);
-	bio->bi_iter.bi_sector = bc_tier_sector(tier, place->frame, place->slot, 0);
-	for (i = 0; i < nr; i++) {
-		u32 part = min_t(u32, left, PAGE_SIZE);
-
-		__bio_add_page(bio, pages[i], part, 0);
-		left -= part;
-	}
-	ret = submit_bio_wait(bio);
-	bio_put(bio);
-	return ret;
-}
-
-static void checksums(struct page **pages, u32 bytes, u32 crc[BC_CHUNK_BLOCKS])
-{
-	u32 blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE), i;
-
-	for (i = 0; i < blocks; i++)
-		crc[i] = bc_pages_crc(pages, i * BC_BLOCK_SIZE,
-				      min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE));
-}
-
-static int find_place(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes,
-		      bool wanted, struct bc_place *place)
-{
-	int ret = bc_room_make(tier, key, chunk, DIV_ROUND_UP(bytes, BC_BLOCK_SIZE),
-			       wanted || bc_pins_have(key), place);
-
-	if (ret == -ECANCELED)
-		bc_stat_inc(BC_STAT_NOT_ADMITTED);
-	else if (ret)
-		bc_stat_inc(BC_STAT_NO_SPACE);
-	return ret;
-}
-
-/*
- * What was recovered in part is dropped by its first reader; a fill by read-ahead
- * may come before that, and must not leave the chunk without either.
- * Return: whether the chunk may be inserted now.
- */
-static bool drop_other_length(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes)
-{
-	struct bc_place place;
-	struct bc_hit hit;
-
-	if (!bc_index_lookup(&tier->index, key, chunk, &hit))
-		return true;
-	if (hit.bytes == bytes) {
-		if (bc_index_unpin_last(&tier->index, hit.id, &place))
-			bc_tier_free_place(tier, &place);
-		return false;
-	}
-	bc_stat_inc(BC_STAT_CRC_ERRORS);
-	if (!bc_index_remove_pinned(&tier->index, hit.id, &place))
-		bc_tier_free_place(tier, &place);
-	return true;
-}
-
-/* Others may take the entries that were free when room was made. */
-#define INSERT_TRIES	4
-
-static int insert(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
-		  const struct bc_place *place, u32 bytes)
-{
-	int tries, ret = 0;
-
-	for (tries = 0; tries < INSERT_TRIES; tries++) {
-		ret = bc_pins_insert(tier, key, chunk, place, bytes);
-		if (ret == -EEXIST) {
-			if (!drop_other_length(tier, key, chunk, bytes))
-				break;
-		} else if (ret != -ENOSPC || bc_room_entry(tier, key, chunk)) {
-			break;
-		}
-	}
-	if (ret == -ENOSPC)
-		bc_stat_inc(BC_STAT_NO_SPACE);
-	return ret;
-}
-
-static int store(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct page **pages,
-		 u32 bytes, bool wanted)
-{
-	u32 crc[BC_CHUNK_BLOCKS];
-	struct bc_place place;
-	int ret;
-
-	ret = find_place(tier, key, chunk, bytes, wanted, &place);
-	if (ret)
-		return ret;
-	checksums(pages, bytes, crc);
-	ret = write_chunk(tier, &place, pages, bytes);
-	bc_tier_io_result(tier, ret);
-	if (ret) {
-		/* The place stays in use until the next attach: nobody must try it too. */
-		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
-		pr_warn_ratelimited("%s: write of frame %u failed: error %d; frame not used any more\n",
-				    tier->name, place.frame, ret);
-		return ret;
-	}
-	/* The descriptors come first: who finds the entry may ask for its checksums. */
-	spin_lock(&tier->lock);
-	bc_clean_set(tier, &place, key, chunk, bytes, crc, atomic64_inc_return(&tier->seq));
-	spin_unlock(&tier->lock);
-	ret = insert(tier, key, chunk, &place, bytes);
-	if (ret)
-		bc_tier_free_place(tier, &place);
-	return ret;
-}
-
-bool bc_tier_store(const struct bc_key *key, u32 chunk, struct page **pages, u32 bytes,
-		   bool wanted)
-{
-	struct bc_tier *tier = bc_tier_get();
-	int ret = -EIO;
-
-	if (!tier)
-		return false;
-	if (!READ_ONCE(tier->failed))
-		ret = store(tier, key, chunk, pages, bytes, wanted);
-	if (!ret) {
-		bc_stat_inc(BC_STAT_TIER_WRITES);
-		bc_stat_add(BC_STAT_TIER_WRITE_BYTES, bytes);
-	}
-	bc_tier_put(tier);
-	return !ret || ret == -EEXIST;
 }
 
 static struct page *buffer_page(void *buffer)
@@ -507,7 +375,7 @@ int bc_tier_meta_io(struct block_device *bdev, blk_opf_t op, u64 offset, void *b
 		    size_t length)
 {
 	u32 nr = length >> PAGE_SHIFT, i;
-	struct bio *bio = bio_alloc_bioset(bdev, nr, op, GFP_NOIO, &bioset);
+	struct bio *bio = bio_alloc_bioset(bdev, nr, op, GFP_NOIO, &bc_tier_bioset);
 	int ret;
 
 	bio->bi_iter.bi_sector = offset >> SECTOR_SHIFT;
@@ -520,7 +388,7 @@ int bc_tier_meta_io(struct block_device *bdev, blk_opf_t op, u64 offset, void *b
 
 int bc_tier_io_init(void)
 {
-	int ret = bioset_init(&bioset, 64, 0, BIOSET_NEED_BVECS);
+	int ret = bioset_init(&bc_tier_bioset, 64, 0, BIOSET_NEED_BVECS);
 
 	if (ret)
 		return ret;
@@ -533,7 +401,7 @@ int bc_tier_io_init(void)
 		destroy_workqueue(verify_wq);
 	if (bc_table_wq)
 		destroy_workqueue(bc_table_wq);
-	bioset_exit(&bioset);
+	bioset_exit(&bc_tier_bioset);
 	return -ENOMEM;
 }
 
@@ -541,5 +409,5 @@ void bc_tier_io_exit(void)
 {
 	destroy_workqueue(bc_table_wq);
 	destroy_workqueue(verify_wq);
-	bioset_exit(&bioset);
+	bioset_exit(&bc_tier_bioset);
 }

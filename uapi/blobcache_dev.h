@@ -8,7 +8,9 @@
  * (blobcache_netlink.h) and can be dumped there at any time.
  *
  * A request's life: new -> BC_IOC_CLAIM -> [BC_IOC_BIND] -> BC_IOC_FILL ... ->
- * BC_IOC_DONE. Each call of these renews the request's lease; an expired lease
+ * BC_IOC_DONE. A request is for a run of blocks of one chunk; what else is wanted of
+ * the chunk is another request, with another id, once this one is done. Each call
+ * of these renews the request's lease; an expired lease
  * returns it to "new". Every structure begins with its own size; flags and
  * reserved fields must be zero (EINVAL otherwise).
  */
@@ -117,9 +119,10 @@ struct bc_ioc_bind {
  * @reserved32: zero
  * @address: of the bytes in the caller's memory
  *
- * Fails with ENOENT if the request ended, ESTALE if it belongs to another
- * owner, ERANGE if the bytes do not lie in the range, EPROTO if the request is
- * unbound.
+ * Fails with ENOENT if the request ended or was cancelled (abort the transfer:
+ * nobody waits for it), ESTALE if it belongs to another owner, ERANGE if the
+ * bytes do not lie in the chunk of the range, EPROTO if the request is unbound.
+ * Bytes of the chunk outside of the range are taken, too.
  */
 #define BC_FILL_ALIGN		4096U
 
@@ -137,13 +140,15 @@ struct bc_ioc_fill {
 /**
  * struct bc_ioc_done - end a request
  * @size: sizeof(struct bc_ioc_done)
- * @flags: zero
+ * @flags: BC_DONE_COALESCED
  * @id: the request
  * @status: enum bc_done_status
  * @retry_after_ms: with BC_DONE_RETRY_AFTER: when to announce it again
  *
  * BC_DONE_OK with bytes missing fails with ENODATA and ends it as failed.
  */
+#define BC_DONE_COALESCED	(1U << 0)	/* came with the request before, by one transfer */
+
 struct bc_ioc_done {
 	__u32 size;
 	__u32 flags;

@@ -178,6 +178,9 @@ enum bc_stat {
 	BC_STAT_READ_ERRORS,		/* engine reads that failed otherwise */
 	BC_STAT_UNIT_ERRORS,		/* table units dropped at attach: bad checksum */
 	BC_STAT_NOT_ADMITTED,		/* fills not kept: others were worth more */
+	BC_STAT_PARTIAL_FILLS,		/* fills that ended with a part of their chunk */
+	BC_STAT_FETCH_CANCELLED,	/* fills dropped: nobody waited any more */
+	BC_STAT_FETCH_COALESCED,	/* requests answered by the transfer of the one before */
 	__BC_STAT_MAX
 };
 #define BC_STAT_MAX (__BC_STAT_MAX - 1)
@@ -207,7 +210,7 @@ enum bc_request_attr {
 	BC_REQUEST_A_PRIORITY,		/* u32: enum bc_priority */
 	BC_REQUEST_A_SOURCE,		/* string */
 	BC_REQUEST_A_PATH,		/* string: name in the source, no leading '/' */
-	BC_REQUEST_A_OFFSET,		/* u64: fetch */
+	BC_REQUEST_A_OFFSET,		/* u64: fetch; blocks of a chunk, the most urgent ones */
 	BC_REQUEST_A_LENGTH,		/* u64: fetch; may reach past the end if unbound */
 	BC_REQUEST_A_ETAG,		/* string: absent = unbound */
 	BC_REQUEST_A_SIZE,		/* u64: of the object; absent = unbound */

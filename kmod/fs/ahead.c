@@ -44,6 +44,18 @@ static struct bc_stream *stream_find(struct bc_file *bf, u64 pos, u64 end)
 	return NULL;
 }
 
+/**
+ * bc_ahead_follows - does a read go on with a stream, so that what is behind it is read next?
+ * @file: ours, not read past the cache
+ * @pos: what is about to be read; bc_ahead() was not told of it yet
+ * @end: its end; greater than @pos
+ */
+bool bc_ahead_follows(struct file *file, u64 pos, u64 end)
+{
+	return !(READ_ONCE(file->f_mode) & FMODE_RANDOM) &&
+	       stream_find(file->private_data, pos, end);
+}
+
 static void stream_begin(struct bc_file *bf, u64 next)
 {
 	struct bc_stream *stream = &bf->streams[READ_ONCE(bf->stream_turn) % BC_STREAMS];
@@ -133,7 +145,7 @@ static int willneed_tier(struct file *file, struct bc_object *object, u64 pos, u
 		next = min(round_up(pos + 1, BC_CHUNK_SIZE), end);
 		if (fatal_signal_pending(current))
 			error = -EINTR;
-		else if (bc_resident(object, pos))
+		else if (bc_resident_part(object, pos, next))
 			error = generic_fadvise(file, pos, next - pos, POSIX_FADV_WILLNEED);
 		cond_resched();
 	}

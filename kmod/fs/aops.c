@@ -76,7 +76,8 @@ static int read_folio(struct file *file, struct folio *folio)
  * next chunk begins, or @pos if there was no memory. rac tells where its last
  * folio begins, not where it ends, hence our own count.
  */
-static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_priority priority)
+static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_priority priority,
+		      bool sequential)
 {
 	struct run *run;
 	struct folio *folio;
@@ -88,6 +89,7 @@ static u64 read_chunk(struct readahead_control *rac, u64 pos, u64 end, enum bc_p
 		return pos;
 	run->io.pos = pos;
 	run->io.priority = priority;
+	run->io.sequential = sequential;
 	while (pos < end && (folio = readahead_folio(rac))) {
 		run_add(run, folio);
 		pos += folio_size(folio);
@@ -106,7 +108,8 @@ static void readahead(struct readahead_control *rac)
 	/* Its size is not known for sure yet; who reads it binds it first. */
 	if (binding == BC_UNBOUND)
 		return;
-	next = read_chunk(rac, pos, end, BC_PRIORITY_DEMAND);
+	next = read_chunk(rac, pos, end, BC_PRIORITY_DEMAND,
+			  rac->file && bc_ahead_follows(rac->file, pos, end));
 	if (next == pos)
 		return;
 	/*
@@ -119,7 +122,7 @@ static void readahead(struct readahead_control *rac)
 			break;
 		}
 		at = next;
-		next = read_chunk(rac, at, end, BC_PRIORITY_READAHEAD);
+		next = read_chunk(rac, at, end, BC_PRIORITY_READAHEAD, true);
 		if (next == at)
 			break;
 	}

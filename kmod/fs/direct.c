@@ -48,6 +48,7 @@ struct direct {
 	int state;			/* enum state, by xchg() and cmpxchg() */
 	bool held;			/* the pages are pinned or referenced */
 	bool user;			/* they are a process's memory */
+	bool sequential;		/* it goes on where another read ended */
 	struct part *parts;		/* in order of positions */
 	struct part **tail;
 	struct completion done;
@@ -184,6 +185,8 @@ static struct direct *direct_new(struct kiocb *iocb, const struct iov_iter *to, 
 	direct->state = WAITING;
 	direct->held = bc_iter_pages_held(to);
 	direct->user = user_backed_iter(to);
+	direct->sequential = bc_ahead_follows(iocb->ki_filp, iocb->ki_pos,
+					      iocb->ki_pos + iov_iter_count(to));
 	direct->tail = &direct->parts;
 	init_completion(&direct->done);
 	INIT_WORK(&direct->work, direct_work);
@@ -233,6 +236,7 @@ static struct part *part_new(struct direct *direct, u64 pos, struct iov_iter *to
 	part->io.pos = pos;
 	part->io.bvecs = part->bvecs;
 	part->io.priority = BC_PRIORITY_DEMAND;
+	part->io.sequential = direct->sequential;
 	part->io.foreign = true;
 	part->io.done = part_done;
 	error = part_fill(part, to, length);
@@ -372,7 +376,7 @@ static bool better_buffered(struct bc_inode *mapping, u64 pos, u64 end)
 		return false;
 	for (; pos < end; pos = next) {
 		next = min(round_up(pos + 1, BC_CHUNK_SIZE), end);
-		if (!bc_resident(mapping->object, pos) &&
+		if (!bc_resident_part(mapping->object, pos, next) &&
 		    filemap_range_has_page(mapping->vfs.i_mapping, pos, next - 1))
 			return true;
 	}

@@ -80,6 +80,7 @@ static int open_read(struct inode *inode, struct file *file)
 	if (!mapping)
 		return bc_file_open_lower(file);
 	bf->mapping = mapping;
+	bc_object_open(BC_I(mapping)->object);
 	file->f_mapping = mapping->i_mapping;
 	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
 	return 0;
@@ -125,8 +126,10 @@ static int release(struct inode *inode, struct file *file)
 
 	if (bf->lower)
 		bc_file_close(file);
-	if (bf->mapping)
+	if (bf->mapping) {
+		bc_object_close(BC_I(bf->mapping)->object);
 		iput(bf->mapping);
+	}
 	kfree(bf);
 	atomic64_dec(&BC_M(inode->i_sb)->open_files);
 	return 0;

@@ -452,6 +452,7 @@ int bc_direct_init(void);
 void bc_direct_exit(void);
 
 /* ahead.c */
+bool bc_ahead_follows(struct file *file, u64 pos, u64 end);
 void bc_ahead(struct file *file, u64 pos, u64 end);
 int bc_ahead_willneed(struct file *file, loff_t offset, loff_t length);
 

@@ -286,42 +286,60 @@ struct served {
 	u32 done, lost, failed;
 };
 
+/* The bytes [*@begin, *@end) of the chunk: what is asked for, or all of it. */
+static void choose(struct bc_fill *fill, u32 *begin, u32 *end)
+{
+	struct bc_fetch_request request;
+
+	*begin = 0;
+	*end = bc_chunk_bytes(fill->object, fill->chunk);
+	if (!get_random_u32_below(4))
+		return;
+	bc_fill_request(fill, &request);
+	*begin = request.offset & (BC_CHUNK_SIZE - 1);
+	*end = *begin + request.length;
+}
+
 /* Return: 0, or the error of what should have worked. */
 static int serve(struct bc_fill *fill, void __user *memory, struct served *served)
 {
-	u64 start = (u64)fill->chunk << BC_CHUNK_SHIFT;
-	u32 bytes = bc_chunk_bytes(fill->object, fill->chunk), offset;
-	u64 lose = get_random_u32_below(4) ? U64_MAX : get_random_u32_below(bytes);
+	u64 start = (u64)fill->chunk << BC_CHUNK_SHIFT, id = fill->id;
+	u32 begin, end, offset;
+	u64 lose;
 	int ret;
 
-	ret = bc_fill_claim(fill->id, EPOCH, false);
+	choose(fill, &begin, &end);
+	lose = get_random_u32_below(4) ? U64_MAX : begin + get_random_u32_below(end - begin);
+	ret = bc_fill_claim(id, EPOCH, false);
 	/* From the end, so that readers of the beginning wait. */
-	for (offset = round_down(bytes - 1, PIECE); !ret; offset -= PIECE) {
+	for (offset = round_down(end - 1, PIECE); !ret; offset -= PIECE) {
 		if (lose != U64_MAX && offset <= lose) {
 			served->lost++;
 			bc_fills_daemon_lost();
-			ret = bc_fill_copy(fill->id, EPOCH, start + offset,
-					   min(bytes - offset, PIECE), memory + offset);
-			return ret == -ESTALE ? 0 : -EPROTO;
+			ret = bc_fill_copy(id, EPOCH, start + offset, min(end - offset, PIECE),
+					   memory + offset);
+			/* If nobody waited for it, it may have ended. */
+			return ret == -ESTALE || ret == -ENOENT ? 0 : -EPROTO;
 		}
-		ret = bc_fill_copy(fill->id, EPOCH, start + offset, min(bytes - offset, PIECE),
+		ret = bc_fill_copy(id, EPOCH, start + offset, min(end - offset, PIECE),
 				   memory + offset);
-		if (!offset)
+		if (offset <= begin)
 			break;
 	}
 	if (ret)
 		return ret;
 	if (!get_random_u32_below(8)) {
 		served->failed++;
-		return bc_fill_done(fill->id, EPOCH, BC_DONE_FAILED, 0);
+		return bc_fill_done(id, EPOCH, BC_DONE_FAILED, 0, false);
 	}
 	served->done++;
-	return bc_fill_done(fill->id, EPOCH, BC_DONE_OK, 0);
+	return bc_fill_done(id, EPOCH, BC_DONE_OK, 0, false);
 }
 
 /*
- * Guards: bytes of a daemon that dies half way through chunks, and fails some, reach the readers
- * right; the claims of one that died are worth nothing.
+ * Guards: bytes of a daemon that brings chunks whole or as it is asked for them, dies half way
+ * through some, and fails some, reach the readers right; the claims of one that died are worth
+ * nothing.
  */
 static void fill_store(struct kunit *test)
 {
@@ -337,8 +355,10 @@ static void fill_store(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, (__force void *)memory);
 	bc_kunit_start(test, &scene->readers, reader, scene);
 	while (!ret && !completion_done(&scene->readers.ended)) {
-		struct bc_fill *fill = bc_fills_next(0);
+		struct bc_fill *fill;
+		u64 after = 0;
 
+		fill = bc_fills_next(&after);
 		if (!fill) {
 			usleep_range(100, 1000);
 			continue;
@@ -353,7 +373,7 @@ static void fill_store(struct kunit *test)
 		bc_client_abort(scene->client);
 	}
 	scene_end(test, scene);
-	kunit_info(test, "%u chunks done, %u lost, %u failed\n", served.done, served.lost,
+	kunit_info(test, "%u requests done, %u lost, %u failed\n", served.done, served.lost,
 		   served.failed);
 	KUNIT_EXPECT_GT(test, atomic_read(&scene->right), 0);
 	KUNIT_EXPECT_GT(test, served.done, 0);

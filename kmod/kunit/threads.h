@@ -24,7 +24,7 @@ struct bc_kunit_threads {
 static inline void bc_kunit_one_ended(struct bc_kunit_threads *threads)
 {
 	if (atomic_dec_and_test(&threads->running))
-		complete(&threads->ended);
+		complete_all(&threads->ended);	/* it may be waited for twice */
 }
 
 static int bc_kunit_thread(void *data)

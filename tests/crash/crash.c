@@ -203,15 +203,19 @@ static bool place_reused(u64 offset, const struct bc_desc *desc, u32 until)
 }
 
 static void check_extent(const struct bc_layout *layout, const struct bc_disk_desc *descs,
-			 const struct bc_place *place, u32 until, struct verdict *verdict)
+			 u32 frame, const struct bc_extent *extent, u32 until,
+			 struct verdict *verdict)
 {
 	bool stale = false;
 	u32 slot;
 
-	for (slot = place->slot; slot < (u32)place->slot + place->count; slot++) {
-		u64 offset = layout->frames_offset + ((u64)place->frame << BC_CHUNK_SHIFT) +
+	for (slot = extent->slot; slot < (u32)extent->slot + extent->count; slot++) {
+		u64 offset = layout->frames_offset + ((u64)frame << BC_CHUNK_SHIFT) +
 			     ((u64)slot << BC_BLOCK_SHIFT);
 		struct bc_desc desc;
+
+		if (!(extent->valid >> (slot - extent->slot) & 1))
+			continue;
 
 		if (bc_desc_decode(&descs[slot], &desc))
 			verdict->wrong = "a descriptor that makes no sense was kept";
@@ -221,7 +225,7 @@ static void check_extent(const struct bc_layout *layout, const struct bc_disk_de
 			verdict->wrong = "a record without its data";
 		else
 			stale = true;
-		verdict->frame = place->frame;
+		verdict->frame = frame;
 		verdict->slot = slot;
 	}
 	verdict->stale += stale;
@@ -231,23 +235,23 @@ static void check_frame(const struct bc_layout *layout, struct bc_frames *frames
 			struct bc_index *index, struct bc_disk_desc *descs, u32 frame, u32 until,
 			struct verdict *verdict)
 {
-	struct bc_place place = { .frame = frame };
-	u32 slot = 0, bytes;
+	struct bc_extent extent;
 	struct bc_hit hit;
-	struct bc_desc first;
+	u32 slot = 0;
 	u16 used = 0;
 
-	while (bc_recover_chunk(descs, &slot, &place, &first, &bytes)) {
-		if (!bc_index_lookup(index, &first.key, first.block / BC_CHUNK_BLOCKS, &hit) ||
-		    hit.place.frame != frame || hit.place.slot != place.slot ||
-		    hit.bytes != bytes) {
+	while (bc_recover_chunk(descs, UINT64_MAX, &slot, &extent)) {
+		if (!bc_index_lookup(index, &extent.key, extent.chunk, &hit) ||
+		    hit.place.frame != frame || hit.place.slot != extent.slot ||
+		    hit.place.count != extent.count || hit.bytes != extent.bytes ||
+		    hit.valid != extent.valid) {
 			verdict->wrong = "a descriptor without an entry";
 			return;
 		}
 		bc_index_unpin(index, hit.id);
 		verdict->chunks++;
-		used |= ((1U << place.count) - 1) << place.slot;
-		check_extent(layout, descs, &place, until, verdict);
+		used |= bc_blocks_mask(extent.count) << extent.slot;
+		check_extent(layout, descs, frame, &extent, until, verdict);
 	}
 	if (used != frames->used[frame])
 		verdict->wrong = "free space and descriptors disagree";

@@ -66,7 +66,7 @@ static void check_structures(struct input *input)
 		     zero(fill.reserved, sizeof(fill.reserved)));
 	take(input, &done, sizeof(done));
 	if (!bc_check_done(&done))
-		need(done.size == 40 && !done.flags && done.status <= BC_DONE_UNSUPPORTED &&
+		need(done.size == 40 && done.flags <= 1 && done.status <= BC_DONE_UNSUPPORTED &&
 		     zero(done.reserved, sizeof(done.reserved)));
 }
 

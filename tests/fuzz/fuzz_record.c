@@ -80,8 +80,8 @@ static void both_supers(const struct bc_disk_super copies[2], u64 device_bytes)
 
 static void one_frame(const struct bc_disk_desc descs[BC_FRAME_BLOCKS])
 {
-	u32 slot = 0, before = 0, bytes, i;
-	struct bc_place place;
+	u32 slot = 0, before = 0, i;
+	struct bc_extent extent;
 	struct bc_desc desc;
 
 	for (i = 0; i < BC_FRAME_BLOCKS; i++)
@@ -89,13 +89,13 @@ static void one_frame(const struct bc_disk_desc descs[BC_FRAME_BLOCKS])
 			need(desc.kind == BC_KIND_FREE ||
 			     (desc.kind <= BC_KIND_RENAME && desc.length &&
 			      desc.length <= BC_BLOCK_SIZE && desc.block <= BC_DESC_MAX_BLOCK));
-	while (bc_recover_chunk(descs, &slot, &place, &desc, &bytes)) {
-		need(place.slot >= before && place.count);
-		need(place.slot + place.count <= BC_FRAME_BLOCKS);
-		need(slot == (u32)place.slot + place.count);
-		need(desc.kind == BC_KIND_CLEAN && desc.block % BC_CHUNK_BLOCKS == 0);
-		need(bytes > (place.count - 1) * BC_BLOCK_SIZE);
-		need(bytes <= place.count * BC_BLOCK_SIZE);
+	while (bc_recover_chunk(descs, U64_MAX, &slot, &extent)) {
+		need(extent.slot >= before && extent.count);
+		need(extent.slot + extent.count <= BC_FRAME_BLOCKS);
+		need(slot == (u32)extent.slot + extent.count);
+		need(extent.valid >> (extent.count - 1) == 1);
+		need(extent.bytes > (extent.count - 1) * BC_BLOCK_SIZE);
+		need(extent.bytes <= extent.count * BC_BLOCK_SIZE);
 		before = slot;
 	}
 	need(slot == BC_FRAME_BLOCKS);

@@ -284,33 +284,32 @@ static void detach(struct attached *tier)
 /* Each descriptor that is left is of one entry, each entry of such, and no other block is used. */
 static void check(struct attached *tier)
 {
-	u32 frame, slot, chunks = 0, bytes;
+	u32 frame, slot, chunks = 0;
+	struct bc_extent extent;
 	struct bc_hit hit;
-	struct bc_place place;
 	struct bc_desc desc;
 
 	for (frame = 0; frame < tier->super.layout.frame_count; frame++) {
 		struct bc_disk_desc *descs = &tier->units[bc_clean_unit_of(frame)]
 						.desc[bc_clean_desc_of(frame, 0)];
-		u16 used = 0;
+		u16 used = 0, owned = 0;
 
 		for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
 			need(!bc_desc_decode(&descs[slot], &desc));
 			used |= (desc.kind == BC_KIND_CLEAN) << slot;
 			need(desc.kind == BC_KIND_CLEAN || desc.kind == BC_KIND_FREE);
 		}
-		need(tier->frames.used[frame] == used);
-		for (slot = 0; bc_recover_chunk(descs, &slot, &place, &desc, &bytes); chunks++) {
-			need(desc.seq < tier->super.seq_reserved);
-			need(bc_index_lookup(&tier->index, &desc.key,
-					     desc.block / BC_CHUNK_BLOCKS, &hit));
+		/* Without a limit of sequences: what is of no use must be gone. */
+		for (slot = 0; bc_recover_chunk(descs, U64_MAX, &slot, &extent); chunks++) {
+			need(bc_index_lookup(&tier->index, &extent.key, extent.chunk, &hit));
 			bc_index_unpin(&tier->index, hit.id);
-			need(hit.place.frame == frame && hit.place.slot == place.slot &&
-			     hit.place.count == place.count && hit.bytes == bytes &&
-			     !hit.verified);
-			used &= ~(((1U << place.count) - 1) << place.slot);
+			need(hit.place.frame == frame && hit.place.slot == extent.slot &&
+			     hit.place.count == extent.count && hit.bytes == extent.bytes &&
+			     hit.valid == extent.valid && !hit.verified);
+			used &= ~(extent.valid << extent.slot);
+			owned |= bc_blocks_mask(extent.count) << extent.slot;
 		}
-		need(!used);
+		need(!used && tier->frames.used[frame] == owned);
 	}
 	need(tier->index.used == chunks);
 }

@@ -130,6 +130,11 @@ int bc_kernel_done(struct bc_kernel *k, uint64_t id, enum bc_done_status status,
 	return error;
 }
 
+int bc_kernel_done_coalesced(struct bc_kernel *k, uint64_t id)
+{
+	return bc_kernel_done(k, id, BC_DONE_OK, 0);
+}
+
 int bc_kernel_resolve_reply(struct bc_kernel *k, uint64_t id, enum bc_done_status status,
 			    const struct bc_object *object)
 {

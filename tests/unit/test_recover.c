@@ -49,33 +49,36 @@ static void put_run(u32 slot, u8 key, u64 block, u32 count, u32 tail)
 		put(slot + i, key, block + i, i + 1 < count ? BC_BLOCK_SIZE : tail);
 }
 
-/* The next extent is @count blocks from @slot on of key @key, block @block, with @bytes. */
+static const u64 no_end = U64_MAX;
+
+/* The next extent has the blocks of @valid from @slot on, of key @key; @block is its block 0. */
+static void assert_part(u32 *at, u32 slot, u8 key, u64 block, u16 valid, u32 bytes)
+{
+	struct bc_extent extent;
+
+	assert_true(bc_recover_chunk(descs, no_end, at, &extent));
+	assert_int_equal(extent.slot, slot);
+	assert_int_equal(extent.count, 32 - __builtin_clz(valid));
+	assert_int_equal(extent.key.bytes[0], key);
+	assert_int_equal(extent.chunk, block / BC_CHUNK_BLOCKS);
+	assert_int_equal(block % BC_CHUNK_BLOCKS, 0);
+	assert_int_equal(extent.valid, valid);
+	assert_int_equal(extent.bytes, bytes);
+	assert_int_equal(*at, slot + extent.count);
+}
+
 static void assert_next(u32 *at, u32 slot, u8 key, u64 block, u32 count, u32 bytes)
 {
-	struct bc_place place;
-	struct bc_desc first;
-	u32 got;
-
-	assert_true(bc_recover_chunk(descs, at, &place, &first, &got));
-	assert_int_equal(place.slot, slot);
-	assert_int_equal(place.count, count);
-	assert_int_equal(first.key.bytes[0], key);
-	assert_int_equal(first.block, block);
-	assert_int_equal(first.seq, 1000 + slot);
-	assert_int_equal(first.crc, 7 * slot);
-	assert_int_equal(got, bytes);
-	assert_int_equal(*at, slot + count);
+	assert_part(at, slot, key, block, (1U << count) - 1, bytes);
 }
 
 static void assert_end(u32 *at)
 {
-	struct bc_place place;
-	struct bc_desc first;
-	u32 bytes;
+	struct bc_extent extent;
 
-	assert_false(bc_recover_chunk(descs, at, &place, &first, &bytes));
+	assert_false(bc_recover_chunk(descs, no_end, at, &extent));
 	assert_int_equal(*at, BC_FRAME_BLOCKS);
-	assert_false(bc_recover_chunk(descs, at, &place, &first, &bytes));
+	assert_false(bc_recover_chunk(descs, no_end, at, &extent));
 }
 
 /* Guards: warm restart: a whole chunk comes back whole. */
@@ -178,10 +181,66 @@ static void foreign_kinds(void **state)
 	put_run(8, 4, 0, 1, 9);
 	descs[8].reserved[5] = 1;
 	put_run(9, 5, 0, 1, 9);
-	assert_next(&at, 0, 1, 0, 2, 2 * BC_BLOCK_SIZE);
+	assert_part(&at, 0, 1, 0, 0xb, 4 * BC_BLOCK_SIZE);
 	assert_next(&at, 5, 3, 0, 2, 2 * BC_BLOCK_SIZE);
 	assert_next(&at, 9, 5, 0, 1, 9);
 	assert_end(&at);
+}
+
+/* Guards: a chunk fetched in part comes back with just those blocks, at their places. */
+static void partial_chunks(void **state)
+{
+	u32 at = 0;
+
+	(void)state;
+	put(5, 1, 160 + 5, BC_BLOCK_SIZE);
+	put(6, 1, 160 + 6, BC_BLOCK_SIZE);
+	put(15, 1, 160 + 15, 77);
+	assert_part(&at, 0, 1, 160, 0x8060, 15 * BC_BLOCK_SIZE + 77);
+	assert_end(&at);
+
+	/* Two in one frame; the second's first block is missing, there is room for it. */
+	setup(NULL);
+	at = 0;
+	put(1, 1, 1, BC_BLOCK_SIZE);
+	put(3, 1, 3, BC_BLOCK_SIZE);
+	put(6, 2, 32 + 2, BC_BLOCK_SIZE);
+	put(7, 2, 32 + 3, 5);
+	assert_part(&at, 0, 1, 0, 0xa, 4 * BC_BLOCK_SIZE);
+	assert_part(&at, 4, 2, 32, 0xc, 3 * BC_BLOCK_SIZE + 5);
+	assert_end(&at);
+}
+
+/* Guards: never two chunks in one block: a block whose chunk would begin in another's is nobody's. */
+static void no_room_before(void **state)
+{
+	u32 at = 0;
+
+	(void)state;
+	put(0, 1, 1, BC_BLOCK_SIZE);	/* would begin before the frame */
+	put(1, 2, 0, BC_BLOCK_SIZE);
+	put(2, 3, 1, BC_BLOCK_SIZE);	/* begins where key 2's is */
+	put(3, 2, 2, BC_BLOCK_SIZE);	/* key 2 ended at what is not its own */
+	put(9, 4, 16 + 5, BC_BLOCK_SIZE);
+	assert_next(&at, 1, 2, 0, 1, BC_BLOCK_SIZE);
+	assert_part(&at, 4, 4, 16, 0x20, 6 * BC_BLOCK_SIZE);
+	assert_end(&at);
+}
+
+/* Guards: a sequence that nobody handed out is damage: that block is free, others are not. */
+static void foreign_sequence(void **state)
+{
+	struct bc_extent extent;
+	u32 at = 0;
+
+	(void)state;
+	put_run(0, 1, 0, 4, BC_BLOCK_SIZE);
+	descs[1].seq = cpu_to_le64(5000);
+	assert_true(bc_recover_chunk(descs, 5000, &at, &extent));
+	assert_int_equal(extent.valid, 0xd);
+	assert_int_equal(extent.count, 4);
+	at = 0;
+	assert_false(bc_recover_chunk(descs, 1000, &at, &extent));
 }
 
 /* Guards: the loop of the caller ends, from any start. */
@@ -194,32 +253,48 @@ static void starts(void **state)
 	at = 1;		/* no chunk begins there */
 	assert_end(&at);
 	for (at = BC_FRAME_BLOCKS; at < BC_FRAME_BLOCKS + 2; at++) {
-		struct bc_place place;
-		struct bc_desc first;
-		u32 bytes;
+		struct bc_extent extent;
 
-		assert_false(bc_recover_chunk(descs, &at, &place, &first, &bytes));
+		assert_false(bc_recover_chunk(descs, no_end, &at, &extent));
 	}
 }
 
-/* Beginning and continuation of an extent, straight from the format's text. */
-static bool begins(const struct bc_disk_desc *d)
+/* Is this descriptor one of a clean block, and would its chunk's block 0 be at a slot >= @from? */
+static bool has_chunk(u32 slot, u32 from, struct bc_desc *desc)
 {
+	return !bc_desc_decode(&descs[slot], desc) && desc->kind == BC_KIND_CLEAN &&
+	       slot >= from + desc->block % BC_CHUNK_BLOCKS;
+}
+
+static void check_extent(const struct bc_extent *extent, u32 covered)
+{
+	u32 end = extent->slot + extent->count, i;
 	struct bc_desc desc;
 
-	return !bc_desc_decode(d, &desc) && desc.kind == BC_KIND_CLEAN && desc.block % 16 == 0;
+	assert_true(extent->slot >= covered && extent->count >= 1 && end <= BC_FRAME_BLOCKS);
+	assert_true(extent->valid >> (extent->count - 1) == 1);
+	for (i = covered; i < extent->slot; i++)
+		assert_false(has_chunk(i, covered, &desc));
+	for (i = extent->slot; i < end; i++) {
+		u32 block = i - extent->slot;
+
+		if (!(extent->valid & 1U << block)) {
+			/* Nobody's, or what came before the first valid one. */
+			assert_true(bc_desc_decode(&descs[i], &desc) ||
+				    desc.kind != BC_KIND_CLEAN ||
+				    !(extent->valid & ((1U << block) - 1)));
+			continue;
+		}
+		assert_true(has_chunk(i, covered, &desc));
+		assert_int_equal(desc.block, (u64)extent->chunk * BC_CHUNK_BLOCKS + block);
+		assert_memory_equal(&desc.key, &extent->key, sizeof(desc.key));
+		assert_true(desc.length == BC_BLOCK_SIZE || i + 1 == end);
+		if (i + 1 == end)
+			assert_int_equal(extent->bytes, block * BC_BLOCK_SIZE + desc.length);
+	}
 }
 
-static bool follows(const struct bc_disk_desc *a, const struct bc_disk_desc *b)
-{
-	struct bc_desc x, y;
-
-	return !bc_desc_decode(a, &x) && !bc_desc_decode(b, &y) && y.kind == BC_KIND_CLEAN &&
-	       x.length == BC_BLOCK_SIZE && x.block + 1 == y.block && y.block % 16 &&
-	       !memcmp(&x.key, &y.key, sizeof(x.key));
-}
-
-/* Guards: extents are disjoint, maximal, complete: random frames against the definition. */
+/* Guards: extents are disjoint, of what their descriptors say, and none is passed over. */
 static void random_frames(void **state)
 {
 	u32 i, n, found = 0;
@@ -227,9 +302,9 @@ static void random_frames(void **state)
 	(void)state;
 	seed = 0x5eed0006;
 	for (n = 0; n < 50000; n++) {
-		u32 at = 0, bytes, covered = 0;
-		struct bc_place place;
-		struct bc_desc first;
+		struct bc_extent extent;
+		u32 at = 0, covered = 0;
+		struct bc_desc desc;
 
 		setup(NULL);
 		for (i = 0; i < BC_FRAME_BLOCKS; ) {
@@ -242,36 +317,45 @@ static void random_frames(void **state)
 		}
 		for (i = roll(3); i > 0; i--)
 			((u8 *)descs)[roll(sizeof(descs))] ^= 1 << roll(8);
-		while (bc_recover_chunk(descs, &at, &place, &first, &bytes)) {
-			u32 end = place.slot + place.count;
-
-			assert_true(place.slot >= covered);
-			for (i = covered; i < place.slot; i++)
-				assert_false(begins(&descs[i]));
-			assert_true(begins(&descs[place.slot]));
-			assert_true(place.count >= 1 && end <= BC_FRAME_BLOCKS);
-			for (i = place.slot + 1; i < end; i++)
-				assert_true(follows(&descs[i - 1], &descs[i]));
-			assert_false(end < BC_FRAME_BLOCKS &&
-				     follows(&descs[end - 1], &descs[end]));
-			assert_int_equal(bytes, (place.count - 1) * BC_BLOCK_SIZE +
-						le32_to_cpu(descs[end - 1].length));
-			assert_int_equal(at, end);
-			covered = end;
+		while (bc_recover_chunk(descs, no_end, &at, &extent)) {
+			check_extent(&extent, covered);
+			covered = extent.slot + extent.count;
+			assert_int_equal(at, covered);
 			found++;
 		}
 		for (i = covered; i < BC_FRAME_BLOCKS; i++)
-			assert_false(begins(&descs[i]));
+			assert_false(has_chunk(i, covered, &desc));
 	}
 	assert_true(found > 50000);
+}
+
+/* Guards: what was stored in part is found so, whichever blocks it is. */
+static void random_parts(void **state)
+{
+	u32 n, i;
+
+	(void)state;
+	seed = 0x5eed0008;
+	for (n = 0; n < 20000; n++) {
+		u32 count = 1 + roll(BC_CHUNK_BLOCKS), slot = roll(BC_FRAME_BLOCKS - count + 1);
+		u32 valid = 1 + roll((1U << count) - 1), tail = 1 + roll(BC_BLOCK_SIZE), at = slot;
+		u32 last = 31 - __builtin_clz(valid);
+
+		setup(NULL);
+		for (i = 0; i < count; i++)
+			if (valid & 1U << i)
+				put(slot + i, 3, 48 + i, i + 1 < count ? BC_BLOCK_SIZE : tail);
+		assert_part(&at, slot, 3, 48, valid,
+			    last * BC_BLOCK_SIZE + (last + 1 < count ? BC_BLOCK_SIZE : tail));
+		assert_end(&at);
+	}
 }
 
 /* Guards: a tier full of noise is an empty tier. */
 static void noise(void **state)
 {
-	u32 n, i, at, bytes;
-	struct bc_place place;
-	struct bc_desc first;
+	struct bc_extent extent;
+	u32 n, i, at;
 
 	(void)state;
 	seed = 0x5eed0007;
@@ -279,9 +363,9 @@ static void noise(void **state)
 		for (i = 0; i < sizeof(descs); i++)
 			((u8 *)descs)[i] = roll(256);
 		at = 0;
-		while (bc_recover_chunk(descs, &at, &place, &first, &bytes))
-			assert_true(place.slot + place.count <= BC_FRAME_BLOCKS &&
-				    bytes <= place.count * BC_BLOCK_SIZE);
+		while (bc_recover_chunk(descs, no_end, &at, &extent))
+			assert_true(extent.slot + extent.count <= BC_FRAME_BLOCKS &&
+				    extent.bytes <= extent.count * BC_BLOCK_SIZE);
 		assert_int_equal(at, BC_FRAME_BLOCKS);
 	}
 }
@@ -297,8 +381,12 @@ int main(void)
 		test(short_block_ends),
 		test(chunk_border),
 		test(foreign_kinds),
+		test(partial_chunks),
+		test(no_room_before),
+		test(foreign_sequence),
 		test(starts),
 		test(random_frames),
+		test(random_parts),
 		test(noise),
 	};
 

@@ -481,7 +481,7 @@ for address in (0, 8, 0xffff888000000000, (1 << 64) - 4096, 1 << 47):
 for status in (7, 255, 0xffffffff):
     call(f"status {status}", dev.done(ident, status), EINVAL)
 call("done of a wrong size", dev.done(ident, 0, size=48), EINVAL)
-call("done with flags", dev.done(ident, 0, flags=1), EINVAL)
+call("done with flags", dev.done(ident, 0, flags=2), EINVAL)
 call("done with reserved", dev.done(ident, 0, reserved=(0, 1)), EINVAL)
 point("fill and done: misaligned, outside, overflowing, from nowhere: refused")
 t.ok(reader.is_alive(), "the reader still waits: nothing was given to it", reader.told())

@@ -171,7 +171,7 @@ def evict(fd):
 
 def pending(name, offset):
     """Is a fill of this chunk asked for?"""
-    return [r for r in nl.requests(h.FETCH) if r[h.R_PATH] == name and r[h.R_OFFSET] == offset & ~(MIB - 1)]
+    return [r for r in nl.requests(h.FETCH) if r[h.R_PATH] == name and r[h.R_OFFSET] & ~(MIB - 1) == offset & ~(MIB - 1)]
 
 
 t.load_module()

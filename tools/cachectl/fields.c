@@ -134,6 +134,11 @@ const struct stat_field stat_fields[BC_STAT_MAX + 1] = {
 	[BC_STAT_PREFETCH_REQUESTS] = { "prefetch_requests", STORE, "prefetches", STAT_COUNT },
 	[BC_STAT_PREFETCH_DROPPED] = { "prefetch_dropped", STORE, "prefetches dropped",
 				       STAT_COUNT },
+	[BC_STAT_FETCH_COALESCED] = { "fetch_coalesced", STORE, "came with the one before",
+				      STAT_COUNT },
+	[BC_STAT_FETCH_CANCELLED] = { "fetch_cancelled", STORE, "cancelled: nobody waited",
+				      STAT_COUNT },
+	[BC_STAT_PARTIAL_FILLS]	= { "partial_fills", STORE, "chunks fetched in part", STAT_COUNT },
 	[BC_STAT_RESOLVES]	= { "resolves", STORE, "versions asked for", STAT_COUNT },
 	[BC_STAT_RESOLVE_TIMEOUT] = { "resolve_timeout", STORE, "of these timed out",
 				      STAT_COUNT },
@@ -156,7 +161,7 @@ const struct stat_field stat_fields[BC_STAT_MAX + 1] = {
 				    STAT_COUNT },
 };
 
-_Static_assert(BC_STAT_MAX == BC_STAT_NOT_ADMITTED, "a new counter wants a line in stat_fields");
+_Static_assert(BC_STAT_MAX == BC_STAT_FETCH_COALESCED, "a new counter wants a line in stat_fields");
 
 /* The widest nest. */
 #define FIELDS_MAX 64
