@@ -32,7 +32,7 @@ static void on_request(struct bc_request *request, void *context)
 {
 	(*(unsigned int *)context)++;
 	need(request->kind == BC_REQUEST_FETCH || request->kind == BC_REQUEST_RESOLVE);
-	need(request->state == BC_REQUEST_NEW && request->priority <= BC_PRIORITY_PREFETCH);
+	need(request->priority <= BC_PRIORITY_PREFETCH);
 	need(*request->source && strlen(request->source) <= BC_NL_SOURCE_MAX);
 	need(*request->path && strlen(request->path) <= BC_NL_PATH_MAX);
 	if (request->bound)

@@ -74,6 +74,7 @@ struct file {
 	struct content *now;
 	unsigned int writers;		/* open files and mappings that can write it */
 	bool renamed_open;		/* while it was open for writing */
+	size_t before;			/* size before it changed past the mount */
 	bool removed;
 };
 
@@ -839,6 +840,7 @@ static void check_size(const struct open_file *of)
 	if (fstat(of->fd, &st))
 		wrong("fstat: %m");
 	good = (size_t)st.st_size == of->file->now->size ||
+	       (size_t)st.st_size == of->file->before ||
 	       (p->store.content && (size_t)st.st_size == p->store.content->size);
 	for (i = 0; i < of->can.count; i++)
 		good |= (size_t)st.st_size == of->can.may[i]->size;
@@ -1367,6 +1369,7 @@ static void op_catch_up(struct path *p)
 	fd = open(name, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (fd < 0 || write(fd, c->bytes, c->size) != (ssize_t)c->size || close(fd))
 		die("lower: %m\n");
+	p->file->before = p->file->now->size;
 	content_put(p->file->now);
 	p->file->now = content_get(c);
 	if (p->written)
