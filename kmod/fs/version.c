@@ -278,16 +278,29 @@ static void name_identity(struct bc_inode *visible, struct bc_identity *id)
 	id->kind = BC_IDENTITY_FILE;
 }
 
-/* The lower file was written through this node, or is another file than it was. */
+/* When the lower changed, by what it says itself: by a mapping, or past the mount. */
+static s64 changed_at(const struct bc_lower_attr *attr)
+{
+	return min_t(s64, max(attr->mtime, attr->ctime), ktime_get_real_seconds());
+}
+
+/*
+ * The lower file was written through this node, or is another file than it was. With
+ * @written_at 0 somebody opens or closes it for writing: what a mapping wrote since the last mark
+ * must not be taken for what was there then.
+ */
 static int mark_written(struct bc_inode *visible, const struct bc_key *path, s64 written_at)
 {
-	struct bc_identity mark;
+	struct bc_identity mark, was;
 
 	name_identity(visible, &mark);
 	mark.path = *path;
 	mark.flags = BC_IDENTITY_WRITTEN;
 	mark.written_at = written_at;
 	attr_of(visible, &mark.moved);
+	if (!written_at && bc_identity_find(&mark.volume, path, &was) &&
+	    was.flags & BC_IDENTITY_WRITTEN && bc_lower_attr_moved(&was.moved, &mark.moved))
+		mark.written_at = changed_at(&mark.moved);
 	mark.moved_ns = ktime_get_boottime_ns();
 	mark.mark_ns = mark.moved_ns;
 	return bc_identity_mark(&mark);
@@ -336,6 +349,14 @@ static void take_version(struct bc_identity *to, const struct bc_identity *from)
 	to->size = from->size;
 }
 
+/* Is the lower file the known version, though perhaps renamed? @attr: what it shows. */
+static bool has_version(const struct bc_identity *id, const struct bc_lower_attr *attr)
+{
+	if (!(id->flags & BC_IDENTITY_WRITTEN))
+		return true;
+	return id->flags & BC_IDENTITY_MOVED && !bc_lower_attr_moved(&id->moved, attr);
+}
+
 /* It has happened: without memory for the mark, whatever is not known counts as written. */
 static void mark_renamed(const struct bc_identity *id)
 {
@@ -370,7 +391,7 @@ void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inod
 	}
 	attr_of(from, &id.moved);
 	/* Known: what the store will have. Else what it has not any more. */
-	if (find_identity(from, &was) && !(was.flags & BC_IDENTITY_WRITTEN)) {
+	if (find_identity(from, &was) && has_version(&was, &id.moved)) {
 		id.flags |= BC_IDENTITY_MOVED;
 		take_version(&id, &was);
 	} else if (bc_identity_find(volume, &id.path, &was) && was.kind == BC_IDENTITY_FILE &&
@@ -417,12 +438,6 @@ static bool upload_done(const struct bc_identity *id, const struct bc_lower_attr
 		return true;
 	/* In the same second, before or after: then no later one has come for long. */
 	return version->last_modified == id->written_at && settled(id->moved_ns, now, 10);
-}
-
-/* When the lower changed, by what it says itself: by a mapping, or past the mount. */
-static s64 changed_at(const struct bc_lower_attr *attr)
-{
-	return min_t(s64, max(attr->mtime, attr->ctime), ktime_get_real_seconds());
 }
 
 /*

@@ -27,7 +27,7 @@ import vmtest as t
 
 LOWER, TARGET, TWIN, STORE, SMALL = "/mnt/lower", "/mnt/target", "/mnt/twin", "/mnt/store", "/mnt/small"
 RO, AZ, AZT = "/mnt/ro", "/mnt/az", "/mnt/azt"
-MIB = 1 << 20
+MIB, PAGE = 1 << 20, 4096
 SETTLE = 1.0
 SYS_RENAMEAT2 = 316
 
@@ -551,13 +551,36 @@ upload("names/a", "names/b")
 t.ok(cached_soon(f"{TARGET}/names/a") and cached_soon(f"{TARGET}/names/b"), "uploaded: both are cached")
 t.ok(read(f"{TARGET}/names/b") == pattern(20, 100000) and read(f"{TARGET}/names/a") == pattern(22, 100000), "... with the right bytes")
 
+def later_than(path):
+    """It is a later second than that of the file in the store: its time tells nothing now."""
+    second = int(os.stat(path).st_mtime)
+    t.wait_for(lambda: int(time.time()) > second, 10, "the next second")
+
+
 cached_file("there", pattern(23, 60000))
+later_than(f"{STORE}/there")
 fd = os.open(f"{TARGET}/there", os.O_RDONLY)
 os.rename(f"{TARGET}/there", f"{TARGET}/here")
 os.rename(f"{TARGET}/here", f"{TARGET}/there")
 t.ok(os.pread(fd, 70000, 0) == pattern(23, 60000), "renamed there and back, held open: its bytes")
 t.ok(cached_soon(f"{TARGET}/there") and read(f"{TARGET}/there") == pattern(23, 60000), "... and it is cached again, of the same version")
 os.close(fd)
+cached_file("chain", pattern(26, 3 * PAGE))
+later_than(f"{STORE}/chain")
+os.rename(f"{TARGET}/chain", f"{TARGET}/link")
+fd = os.open(f"{TARGET}/link", os.O_RDWR)
+m = mmap.mmap(fd, 0)
+m[5:9] = b"even"
+m.flush()
+time_of = os.stat(f"{LOWER}/link").st_mtime_ns
+t.wait_for(lambda: os.stat(f"{TARGET}/link").st_mtime_ns == time_of, 10, "the mount shows the time of the lower")
+os.close(os.open(f"{TARGET}/link", os.O_RDWR))
+m.close()
+os.close(fd)
+os.rename(f"{TARGET}/link", f"{TARGET}/chain")
+after(SETTLE + 0.5)
+t.ok(read(f"{TARGET}/chain")[5:9] == b"even" and not is_cached(f"{TARGET}/chain"),
+     "renamed, written by a mapping, renamed back: not the version of before, of the same size")
 fd = os.open(f"{TARGET}/there.tmp", os.O_WRONLY | os.O_CREAT)
 os.write(fd, pattern(24, 30000))
 os.rename(f"{TARGET}/there.tmp", f"{TARGET}/there")
