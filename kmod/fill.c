@@ -18,29 +18,10 @@ static unsigned int max_fills = 64;
 module_param(max_fills, uint, 0644);
 MODULE_PARM_DESC(max_fills, "fills in flight above which read-ahead and prefetch start no more");
 
-static unsigned int max_resting = 64;
-module_param(max_resting, uint, 0644);
-MODULE_PARM_DESC(max_resting,
-		 "chunks that no tier keeps and that are held in memory until they were read, of 1 MiB each");
-
-/*
- * A reader that is not back by then is not going to read the rest of the chunk. What
- * was read ahead may wait longer for a reader that is slow.
- */
-#define REST_TIME	(10 * HZ)
-#define REST_TIME_UNREAD (60 * HZ)
-
-#define SCAN_INTERVAL	msecs_to_jiffies(250)
-
 /* A lower file that changes while it is read is read again this often. */
 #define LOWER_TRIES	3
 
 struct bc_fills bc_fills;
-
-static void store_work(struct work_struct *work);
-
-/* Fills being written to the tier at once; each keeps a chunk in memory. */
-#define MAX_STORING	64
 
 u64 bc_request_id(void)
 {
@@ -76,7 +57,7 @@ static struct bc_fill *fill_alloc(struct bc_object *object, u32 chunk, enum bc_p
 	INIT_LIST_HEAD(&fill->waiters);
 	spin_lock_init(&fill->lock);
 	mutex_init(&fill->copy_mutex);
-	INIT_WORK(&fill->store_work, store_work);
+	INIT_WORK(&fill->store_work, bc_fill_store_work);
 	bc_object_get(object);
 	fill->object = object;
 	fill->chunk = chunk;
@@ -156,7 +137,7 @@ static void table_add(struct bc_fill *fill, const struct bc_aim *aim)
 	hash_add(bc_fills.table, &fill->hash, bc_key_hash(&fill->key, fill->chunk));
 	list_add_tail(&fill->node, &bc_fills.all);
 	if (!bc_fills.count++)
-		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+		bc_fills_scan_later();
 }
 
 /* The caller puts the table's reference after dropping the lock. */
@@ -171,53 +152,9 @@ static void table_del(struct bc_fill *fill)
 		bc_fills.count--;
 }
 
-/* A resting fill shall be on the tier after all. */
-static void store_again(struct bc_fill *fill)
-{
-	lockdep_assert_held(&bc_fills.lock);
-	bc_fills.resting--;
-	bc_fills.count++;
-	WRITE_ONCE(fill->state, BC_FILL_STORING);
-	bc_fill_get(fill);	/* the store worker's */
-	atomic_inc(&bc_fills.storing);
-	queue_work(bc_fills.store_wq, &fill->store_work);
-	/* The scan may have seen neither count. */
-	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
-}
-
-enum joined { JOINED, RAISED, REVIVED };
-
-/* A resting fill has not all that is needed: it is to be filled again. */
-static void revive(struct bc_fill *fill, const struct bc_fill *reason, u16 urgent)
-{
-	lockdep_assert_held(&bc_fills.lock);
-	bc_fills.resting--;
-	bc_fills.count++;
-	fill->priority = reason->priority;
-	fill->deadline = reason->deadline;
-	bc_fill_ask(fill, urgent);
-	bc_fill_next_request(fill);
-	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
-}
-
-static enum joined join_resting(struct bc_fill *fill, const struct bc_fill *reason,
-				const struct bc_aim *aim)
-{
-	u16 needed = aim->need | (reason->wanted ? fill->want & ~fill->have : 0);
-
-	lockdep_assert_held(&bc_fills.lock);
-	if (needed & bc_fill_all(fill) & ~bc_fill_complete(fill)) {
-		revive(fill, reason, aim->need);
-		return REVIVED;
-	}
-	if (reason->wanted)
-		store_again(fill);
-	return JOINED;
-}
-
 /* Somebody joins, maybe for a better reason. If nobody waited yet, time begins anew. */
-static enum joined join_fill(struct bc_fill *fill, const struct bc_fill *reason,
-			     const struct bc_aim *aim)
+static enum bc_joined join_fill(struct bc_fill *fill, const struct bc_fill *reason,
+				const struct bc_aim *aim)
 {
 	lockdep_assert_held(&bc_fills.lock);
 	fill->want |= aim->want;
@@ -226,15 +163,15 @@ static enum joined join_fill(struct bc_fill *fill, const struct bc_fill *reason,
 	if (reason->wanted)
 		WRITE_ONCE(fill->wanted, true);
 	if (fill->state == BC_FILL_RESTING)
-		return join_resting(fill, reason, aim);
+		return bc_fill_join_resting(fill, reason, aim);
 	if (reason->priority >= fill->priority)
-		return JOINED;
+		return BC_JOINED;
 	fill->priority = reason->priority;
 	spin_lock(&fill->lock);
 	if (list_empty(&fill->waiters))
 		fill->deadline = reason->deadline;
 	spin_unlock(&fill->lock);
-	return RAISED;
+	return BC_RAISED;
 }
 
 /* Is all that is wanted on the tier? Else the fill knows what is. */
@@ -261,7 +198,7 @@ static bool on_tier(struct bc_fill *fill, const struct bc_io *io, const struct b
  * -ESTALE if its version is gone: what was fetched before may still be read.
  */
 static struct bc_fill *find_or_add(struct bc_fill *new, const struct bc_io *io,
-				   enum joined *joined)
+				   enum bc_joined *joined)
 {
 	struct bc_object *object = new->object;
 	struct bc_fill *fill;
@@ -371,11 +308,11 @@ static void announce_again(struct bc_fill *fill)
 		bc_netlink_announce_fetch(fill);
 }
 
-static void joined_fill(struct bc_fill *fill, enum joined joined)
+static void joined_fill(struct bc_fill *fill, enum bc_joined joined)
 {
-	if (joined == REVIVED)
+	if (joined == BC_REVIVED)
 		bc_fill_dispatch(fill);
-	else if (joined == RAISED)
+	else if (joined == BC_RAISED)
 		announce_again(fill);
 }
 
@@ -385,19 +322,17 @@ static void joined_fill(struct bc_fill *fill, enum joined joined)
  */
 static bool too_many(enum bc_priority priority)
 {
-	u32 count = READ_ONCE(bc_fills.count), resting = READ_ONCE(bc_fills.resting);
+	u32 count = READ_ONCE(bc_fills.count);
 
-	if (count >= READ_ONCE(max_fills))
-		return true;
-	return priority == BC_PRIORITY_READAHEAD && resting &&
-	       count + resting >= READ_ONCE(max_resting);
+	return count >= READ_ONCE(max_fills) ||
+	       (priority == BC_PRIORITY_READAHEAD && bc_fills_rest_full(count));
 }
 
 int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
 		  enum bc_priority priority, bool limited, struct bc_fill **out)
 {
 	struct bc_fill *new, *fill;
-	enum joined joined;
+	enum bc_joined joined;
 
 	if (READ_ONCE(object->client->dead))
 		return -EIO;
@@ -430,166 +365,12 @@ int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
 	return 0;
 }
 
-/* Are the bytes of this read in the fill's pages? Then it has seen them. fill->lock held. */
-static bool io_covered(struct bc_fill *fill, const struct bc_io *io)
-{
-	u32 offset = io->pos & (BC_CHUNK_SIZE - 1), first, last, end;
-
-	lockdep_assert_held(&fill->lock);
-	if (bc_object_bound(fill->object) != BC_BOUND_STORE)
-		return false;
-	end = min(offset + io->length, fill->length);
-	if (offset >= end)
-		return true;
-	first = offset >> PAGE_SHIFT;
-	last = (end - 1) >> PAGE_SHIFT;
-	if (find_next_zero_bit(fill->valid, last + 1, first) <= last)
-		return false;
-	bitmap_set(fill->seen, first, last - first + 1);
-	return true;
-}
-
-/* All that it has. */
-static bool all_seen(const struct bc_fill *fill)
-{
-	return bitmap_subset(fill->valid, fill->seen, BC_CHUNK_PAGES);
-}
-
-static void io_copy(struct bc_io *io, struct page **pages, u32 length)
-{
-	u32 offset = io->pos & (BC_CHUNK_SIZE - 1);
-	u32 bytes = offset < length ? min(io->length, length - offset) : 0;
-
-	bc_segments_from_pages(io->bvecs, io->nr_bvecs, pages, offset, bytes);
-	bc_segments_zero(io->bvecs, io->nr_bvecs, bytes);
-}
-
-/* Return: 0 done or queued, -EAGAIN begin anew, or an error to tell the reader. */
-static int join(struct bc_fill *fill, struct bc_io *io)
-{
-	bool covered = false;
-	int ret = 0;
-
-	spin_lock(&fill->lock);
-	if (io_covered(fill, io))
-		covered = true;
-	else if (fill->state == BC_FILL_RESTING)
-		/* It came to rest meanwhile: it must be told that there is more to fetch. */
-		ret = -EAGAIN;
-	else if (fill->state != BC_FILL_ENDED)
-		list_add_tail(&io->node, &fill->waiters);
-	else if (fill->error == -ECANCELED)
-		ret = -EAGAIN;
-	else
-		/* If it ended well it did not keep its pages: begin anew. */
-		ret = fill->error ?: -EAGAIN;
-	spin_unlock(&fill->lock);
-	if (covered) {
-		io_copy(io, fill->pages, fill->length);
-		io->done(io, 0);
-		if (READ_ONCE(fill->state) == BC_FILL_RESTING && all_seen(fill))
-			bc_fill_end(fill, 0);
-	}
-	return ret;
-}
-
-void bc_fill_read(struct bc_io *io)
-{
-	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
-	struct bc_object *object = io->object;
-	struct bc_fill *fill;
-	u16 valid;
-	int ret;
-
-	do {
-		/* Nothing to fetch behind the end. */
-		if (bc_object_bound(object) != BC_UNBOUND && io->pos >= object->version.size) {
-			bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
-			io->done(io, 0);
-			return;
-		}
-		ret = bc_fill_start(object, chunk, io, io->priority, false, &fill);
-		if (ret)
-			break;
-		if (!fill) {
-			/* It reached the tier meanwhile. */
-			if (bc_tier_read(io, &valid))
-				return;
-			ret = -EAGAIN;
-			continue;
-		}
-		ret = join(fill, io);
-		bc_fill_put(fill);
-	} while (ret == -EAGAIN);
-	if (ret)
-		io->done(io, ret);
-}
-
-void bc_fill_wake_covered(struct bc_fill *fill)
-{
-	struct bc_io *io, *next;
-	LIST_HEAD(ready);
-
-	spin_lock(&fill->lock);
-	list_for_each_entry_safe(io, next, &fill->waiters, node) {
-		if (io_covered(fill, io))
-			list_move_tail(&io->node, &ready);
-	}
-	spin_unlock(&fill->lock);
-
-	list_for_each_entry_safe(io, next, &ready, node) {
-		list_del_init(&io->node);
-		io_copy(io, fill->pages, fill->length);
-		io->done(io, 0);
-	}
-}
-
-static bool takes_lower(const struct bc_io *io)
-{
-	return bc_object_bound(io->object) != BC_BOUND_STORE || io->object->client->lower_exact;
-}
-
-void bc_fill_deliver(struct bc_fill *fill, struct page **pages, u32 length)
-{
-	struct bc_io *io, *next;
-	LIST_HEAD(ready);
-
-	spin_lock(&fill->lock);
-	list_for_each_entry_safe(io, next, &fill->waiters, node) {
-		if (takes_lower(io))
-			list_move_tail(&io->node, &ready);
-	}
-	spin_unlock(&fill->lock);
-	list_for_each_entry_safe(io, next, &ready, node) {
-		list_del_init(&io->node);
-		io_copy(io, pages, length);
-		io->done(io, 0);
-	}
-}
-
 static void end_stat(int error)
 {
 	if (error == -ETIMEDOUT)
 		bc_stat_inc(BC_STAT_FETCH_TIMEOUT);
 	else if (error && error != -ESTALE && error != -ECANCELED)
 		bc_stat_inc(BC_STAT_FETCH_FAILED);
-}
-
-/*
- * What is left of the readers when a fill ended. Who came after the lower's
- * bytes were handed out, or belongs to another mount than the one whose policy
- * ended the fill, begins anew.
- */
-void bc_fill_end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
-{
-	list_del_init(&io->node);
-	if (!error || error == -ECANCELED ||
-	    (error != -ESTALE && io->object->client != fill->object->client)) {
-		bc_fill_read(io);
-		return;
-	}
-	bc_stat_inc(error == -ESTALE ? BC_STAT_STALE_READS : BC_STAT_READ_ERRORS);
-	io->done(io, error);
 }
 
 /* Another fill of an object that is still unbound may try to bind it: the scan starts it. */
@@ -741,283 +522,12 @@ void bc_fills_bind(struct bc_object *object, enum bc_binding binding,
 	spin_unlock(&bc_fills.lock);
 }
 
-/* The store has told everything: give it to the tier, then end. Holds a reference. */
-static void store_work(struct work_struct *work)
-{
-	struct bc_fill *fill = container_of(work, struct bc_fill, store_work);
-	struct bc_fetched fetched = {
-		.key = &fill->object->key,
-		.chunk = fill->chunk,
-		.bytes = fill->length,
-		.blocks = bc_fill_complete(fill),
-		.pages = fill->pages,
-		.wanted = READ_ONCE(fill->wanted),
-	};
-	bool stored;
-
-	if (fetched.blocks != bc_blocks_of(fill->length))
-		bc_stat_inc(BC_STAT_PARTIAL_FILLS);
-	stored = !fetched.blocks || bc_tier_store(&fetched);
-	atomic_dec(&bc_fills.storing);
-	if (stored)
-		bc_fill_end(fill, 0);
-	else
-		bc_fill_rest(fill, fetched.wanted);
-	bc_fill_put(fill);
-}
-
-void bc_fill_store(struct bc_fill *fill)
-{
-	/* The number of those that are wanted is bounded by max_fills. */
-	if (atomic_inc_return(&bc_fills.storing) <= MAX_STORING || READ_ONCE(fill->wanted)) {
-		queue_work(bc_fills.store_wq, &fill->store_work);
-		return;
-	}
-	/* The tier does not keep up: its readers are served, the chunk is not kept. */
-	atomic_dec(&bc_fills.storing);
-	bc_stat_inc(BC_STAT_NO_SPACE);
-	bc_fill_rest(fill, true);
-	bc_fill_put(fill);
-}
-
-/* The resting fill that rests longest, with a reference, if there are too many. */
-static struct bc_fill *one_too_many(void)
-{
-	struct bc_fill *fill;
-
-	lockdep_assert_held(&bc_fills.lock);
-	if (bc_fills.resting <= READ_ONCE(max_resting))
-		return NULL;
-	list_for_each_entry(fill, &bc_fills.all, node) {
-		if (fill->state == BC_FILL_RESTING) {
-			bc_fill_get(fill);
-			return fill;
-		}
-	}
-	return NULL;
-}
-
-/* Who waits for what it has not must begin anew. */
-static bool may_rest(struct bc_fill *fill)
-{
-	lockdep_assert_held(&fill->lock);
-	return list_empty(&fill->waiters) && !all_seen(fill);
-}
-
-/* Under the lock, so that an abort, which makes the client dead before, meets it or stops it. */
-static bool begin_rest(struct bc_fill *fill)
-{
-	bool rests;
-
-	lockdep_assert_held(&bc_fills.lock);
-	if (fill->state != BC_FILL_STORING || READ_ONCE(fill->object->client->dead))
-		return false;
-	spin_lock(&fill->lock);
-	rests = may_rest(fill);
-	if (rests)
-		WRITE_ONCE(fill->state, BC_FILL_RESTING);
-	spin_unlock(&fill->lock);
-	if (!rests)
-		return false;
-	fill->rests_until = jiffies + (bitmap_empty(fill->seen, BC_CHUNK_PAGES) ?
-				       REST_TIME_UNREAD : REST_TIME);
-	bc_fills.count--;
-	bc_fills.resting++;
-	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
-	return true;
-}
-
-void bc_fill_rest(struct bc_fill *fill, bool wanted)
-{
-	struct bc_fill *other = NULL;
-	bool rests;
-
-	spin_lock(&bc_fills.lock);
-	rests = begin_rest(fill);
-	if (rests)
-		other = one_too_many();
-	/* Somebody asked for it to be kept after the tier was asked without that. */
-	if (rests && fill->wanted && !wanted)
-		store_again(fill);
-	spin_unlock(&bc_fills.lock);
-	if (!rests)
-		bc_fill_end(fill, 0);
-	if (other) {
-		bc_fill_end(other, 0);
-		bc_fill_put(other);
-	}
-}
-
-struct bc_fill *bc_fills_match(u64 *after, bool (*match)(struct bc_fill *fill, const void *arg),
-			       const void *arg)
-{
-	struct bc_fill *fill, *found = NULL;
-
-	spin_lock(&bc_fills.lock);
-	list_for_each_entry(fill, &bc_fills.all, node) {
-		if (fill->id > *after && match(fill, arg)) {
-			bc_fill_get(fill);
-			*after = fill->id;
-			found = fill;
-			break;
-		}
-	}
-	spin_unlock(&bc_fills.lock);
-	return found;
-}
-
-static bool of_client(struct bc_fill *fill, const void *client)
-{
-	/* What is on its way to the tier ends by itself. */
-	return fill->object->client == client && fill->state != BC_FILL_STORING;
-}
-
-void bc_fills_abort(struct bc_client *client, int error)
-{
-	struct bc_fill *fill;
-	u64 id = 0;
-
-	while ((fill = bc_fills_match(&id, of_client, client))) {
-		/* What rests was fetched well. */
-		bc_fill_end(fill, READ_ONCE(fill->state) == BC_FILL_RESTING ? 0 : error);
-		bc_fill_put(fill);
-	}
-	bc_lower_purge(client);
-}
-
-static bool of_daemon(struct bc_fill *fill, const void *unused)
-{
-	if (fill->state == BC_FILL_CLAIMED) {
-		bc_fill_same_request(fill);
-		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
-	}
-	return fill->state == BC_FILL_NEW;
-}
-
-void bc_fills_daemon_lost(void)
-{
-	struct bc_fill *fill;
-	u64 id = 0;
-
-	while ((fill = bc_fills_match(&id, of_daemon, NULL))) {
-		bc_fill_dispatch(fill);
-		bc_fill_put(fill);
-	}
-}
-
-static bool lease_expired(const struct bc_fill *fill, unsigned long now)
-{
-	if (fill->state == BC_FILL_CLAIMED)
-		return time_after(now, fill->lease);
-	/* Also once the daemon is suspect: this one was announced before, and nobody told it. */
-	return fill->state == BC_FILL_NEW && !fill->parked && !fill->retry_later &&
-	       bc_daemon_present() && time_after(now, fill->announced + bc_daemon_lease());
-}
-
-static bool retry_due(const struct bc_fill *fill, unsigned long now)
-{
-	return fill->state == BC_FILL_NEW && fill->retry_later &&
-	       time_after_eq(now, fill->retry_at);
-}
-
-static bool needs_attention(struct bc_fill *fill, const void *unused)
-{
-	unsigned long now = jiffies;
-
-	if (fill->state == BC_FILL_STORING)
-		return false;
-	if (fill->state == BC_FILL_RESTING)
-		return time_after(now, fill->rests_until);
-	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
-	       retry_due(fill, now);
-}
-
-static void attend(struct bc_fill *fill)
-{
-	unsigned long now = jiffies;
-	bool expired;
-
-	if (READ_ONCE(fill->state) == BC_FILL_RESTING) {
-		bc_fill_end(fill, 0);
-		return;
-	}
-	if (time_after(now, fill->deadline)) {
-		bc_fill_settle(fill, -ETIMEDOUT);
-		return;
-	}
-	spin_lock(&bc_fills.lock);
-	expired = lease_expired(fill, now);
-	if (expired && fill->state == BC_FILL_CLAIMED) {
-		bc_fill_same_request(fill);
-		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
-	}
-	fill->kick = false;
-	if (retry_due(fill, now))
-		fill->retry_later = false;
-	spin_unlock(&bc_fills.lock);
-	if (expired)
-		bc_daemon_suspect();
-	bc_fill_dispatch(fill);
-}
-
-/* Its own queue: deadlines must pass even when the device under the tier hangs. */
-static void scan_work(struct work_struct *work)
-{
-	struct bc_fill *fill;
-	u64 id = 0;
-	bool more;
-
-	while ((fill = bc_fills_match(&id, needs_attention, NULL))) {
-		attend(fill);
-		bc_fill_put(fill);
-	}
-	spin_lock(&bc_fills.lock);
-	more = bc_fills.count || bc_fills.resting;
-	spin_unlock(&bc_fills.lock);
-	if (more)
-		queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
-}
-
-u32 bc_fills_pending(void)
-{
-	return READ_ONCE(bc_fills.count);
-}
-
-u64 bc_fills_pending_bytes(const struct bc_key *key)
-{
-	struct bc_fill *fill;
-	u64 bytes = 0;
-
-	spin_lock(&bc_fills.lock);
-	list_for_each_entry(fill, &bc_fills.all, node) {
-		if (fill->state != BC_FILL_RESTING && bc_key_equal(&fill->key, key))
-			bytes += bc_blocks_bytes(fill->want & ~fill->have & bc_fill_all(fill),
-						 fill->length);
-	}
-	spin_unlock(&bc_fills.lock);
-	return bytes;
-}
-
-static bool is_request(struct bc_fill *fill, const void *unused)
-{
-	const struct bc_object *object = fill->object;
-
-	return !fill->parked && !fill->retry_later && !object->lower_only &&
-	       object->binding != BC_BOUND_LOWER &&
-	       (fill->state == BC_FILL_NEW || fill->state == BC_FILL_CLAIMED);
-}
-
-struct bc_fill *bc_fills_next(u64 *after)
-{
-	return bc_fills_match(after, is_request, NULL);
-}
-
 int bc_fills_init(void)
 {
 	spin_lock_init(&bc_fills.lock);
 	hash_init(bc_fills.table);
 	INIT_LIST_HEAD(&bc_fills.all);
-	INIT_DELAYED_WORK(&bc_fills.scan, scan_work);
+	INIT_DELAYED_WORK(&bc_fills.scan, bc_fills_scan_work);
 	bc_fills.scan_wq = alloc_workqueue("blobcache-scan", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	bc_fills.store_wq = alloc_workqueue("blobcache-store", WQ_UNBOUND | WQ_MEM_RECLAIM, 16);
 	if (bc_fills.scan_wq && bc_fills.store_wq)

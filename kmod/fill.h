@@ -31,9 +31,10 @@
  * covers waiters and which pages are valid. Process context only. A state that
  * was looked at is looked at again under the lock before it is changed.
  *
- * fill.c has the table and the life of a fill, fill_part.c which blocks come when,
- * fill_cancel.c what ends it before its time, fill_daemon.c what the daemon does to
- * it, fallback.c how the lower fills it.
+ * fill.c has the table and the life of a fill, fill_read.c its readers, fill_part.c
+ * which blocks come when, fill_cancel.c what ends it before its time, fill_rest.c what
+ * becomes of it when it is full, fill_scan.c what happens to all at once, fill_daemon.c
+ * what the daemon does to it, fallback.c how the lower fills it.
  */
 #ifndef BC_FILL_H
 #define BC_FILL_H
@@ -182,12 +183,6 @@ bool bc_fill_try_lower(struct bc_fill *fill);
 /* End a fill: complete its readers, take it off the table. What it has is lost. */
 void bc_fill_end(struct bc_fill *fill, int error);
 
-/*
- * End a fill in state STORING that no tier keeps; let it rest before. @wanted: what the tier was
- * told when it was asked.
- */
-void bc_fill_rest(struct bc_fill *fill, bool wanted);
-
 /* Complete the readers whose bytes are there. */
 void bc_fill_wake_covered(struct bc_fill *fill);
 
@@ -244,8 +239,40 @@ struct bc_fetch_request {
 /* No locks held. */
 void bc_fill_request(struct bc_fill *fill, struct bc_fetch_request *request);
 
+/* fill_rest.c. No locks held, except where it says otherwise. */
+
 /* Store what it has, then end it. In state STORING; takes the caller's reference over. */
 void bc_fill_store(struct bc_fill *fill);
+void bc_fill_store_work(struct work_struct *work);
+
+/* A resting fill shall be on the tier after all. bc_fills.lock held. */
+void bc_fill_store_again(struct bc_fill *fill);
+
+/* What joining a fill changed. */
+enum bc_joined {
+	BC_JOINED,	/* nothing that the daemon should know */
+	BC_RAISED,	/* its priority: the daemon is told again */
+	BC_REVIVED,	/* it is NEW again: to be dispatched */
+};
+
+/* @reason joins a resting fill. bc_fills.lock held. */
+enum bc_joined bc_fill_join_resting(struct bc_fill *fill, const struct bc_fill *reason,
+				    const struct bc_aim *aim);
+
+/* Would this many more push out of memory what rests there unread? Any locks. */
+bool bc_fills_rest_full(u32 more);
+
+/* All that it has was read. Without fill->lock: a hint. */
+static inline bool bc_fill_all_seen(const struct bc_fill *fill)
+{
+	return bitmap_subset(fill->valid, fill->seen, BC_CHUNK_PAGES);
+}
+
+/* fill_scan.c */
+
+/* Deadlines, leases and rests are looked at again, after an interval. Any locks. */
+void bc_fills_scan_later(void);
+void bc_fills_scan_work(struct work_struct *work);
 
 /* fill_cancel.c. No locks held, except where it says otherwise. */
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All fills at once: what became of deadlines and leases, what waits for the daemon, and the
+ * end of a mount or of the daemon. See fill.h.
+ */
+#include <linux/jiffies.h>
+
+#include "daemon.h"
+#include "fill.h"
+#include "index.h"
+#include "netlink.h"
+#include "stats.h"
+
+#define SCAN_INTERVAL	msecs_to_jiffies(250)
+
+void bc_fills_scan_later(void)
+{
+	queue_delayed_work(bc_fills.scan_wq, &bc_fills.scan, SCAN_INTERVAL);
+}
+
+struct bc_fill *bc_fills_match(u64 *after, bool (*match)(struct bc_fill *fill, const void *arg),
+			       const void *arg)
+{
+	struct bc_fill *fill, *found = NULL;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->id > *after && match(fill, arg)) {
+			bc_fill_get(fill);
+			*after = fill->id;
+			found = fill;
+			break;
+		}
+	}
+	spin_unlock(&bc_fills.lock);
+	return found;
+}
+
+static bool of_client(struct bc_fill *fill, const void *client)
+{
+	/* What is on its way to the tier ends by itself. */
+	return fill->object->client == client && fill->state != BC_FILL_STORING;
+}
+
+void bc_fills_abort(struct bc_client *client, int error)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = bc_fills_match(&id, of_client, client))) {
+		/* What rests was fetched well. */
+		bc_fill_end(fill, READ_ONCE(fill->state) == BC_FILL_RESTING ? 0 : error);
+		bc_fill_put(fill);
+	}
+	bc_lower_purge(client);
+}
+
+static bool of_daemon(struct bc_fill *fill, const void *unused)
+{
+	if (fill->state == BC_FILL_CLAIMED) {
+		bc_fill_same_request(fill);
+		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
+	}
+	return fill->state == BC_FILL_NEW;
+}
+
+void bc_fills_daemon_lost(void)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = bc_fills_match(&id, of_daemon, NULL))) {
+		bc_fill_dispatch(fill);
+		bc_fill_put(fill);
+	}
+}
+
+static bool lease_expired(const struct bc_fill *fill, unsigned long now)
+{
+	if (fill->state == BC_FILL_CLAIMED)
+		return time_after(now, fill->lease);
+	/* Also once the daemon is suspect: this one was announced before, and nobody told it. */
+	return fill->state == BC_FILL_NEW && !fill->parked && !fill->retry_later &&
+	       bc_daemon_present() && time_after(now, fill->announced + bc_daemon_lease());
+}
+
+static bool retry_due(const struct bc_fill *fill, unsigned long now)
+{
+	return fill->state == BC_FILL_NEW && fill->retry_later &&
+	       time_after_eq(now, fill->retry_at);
+}
+
+static bool needs_attention(struct bc_fill *fill, const void *unused)
+{
+	unsigned long now = jiffies;
+
+	if (fill->state == BC_FILL_STORING)
+		return false;
+	if (fill->state == BC_FILL_RESTING)
+		return time_after(now, fill->rests_until);
+	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
+	       retry_due(fill, now);
+}
+
+static void attend(struct bc_fill *fill)
+{
+	unsigned long now = jiffies;
+	bool expired;
+
+	if (READ_ONCE(fill->state) == BC_FILL_RESTING) {
+		bc_fill_end(fill, 0);
+		return;
+	}
+	if (time_after(now, fill->deadline)) {
+		bc_fill_settle(fill, -ETIMEDOUT);
+		return;
+	}
+	spin_lock(&bc_fills.lock);
+	expired = lease_expired(fill, now);
+	if (expired && fill->state == BC_FILL_CLAIMED) {
+		bc_fill_same_request(fill);
+		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
+	}
+	fill->kick = false;
+	if (retry_due(fill, now))
+		fill->retry_later = false;
+	spin_unlock(&bc_fills.lock);
+	if (expired)
+		bc_daemon_suspect();
+	bc_fill_dispatch(fill);
+}
+
+/* Its own queue: deadlines must pass even when the device under the tier hangs. */
+void bc_fills_scan_work(struct work_struct *work)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+	bool more;
+
+	while ((fill = bc_fills_match(&id, needs_attention, NULL))) {
+		attend(fill);
+		bc_fill_put(fill);
+	}
+	spin_lock(&bc_fills.lock);
+	more = bc_fills.count || bc_fills.resting;
+	spin_unlock(&bc_fills.lock);
+	if (more)
+		bc_fills_scan_later();
+}
+
+u32 bc_fills_pending(void)
+{
+	return READ_ONCE(bc_fills.count);
+}
+
+u64 bc_fills_pending_bytes(const struct bc_key *key)
+{
+	struct bc_fill *fill;
+	u64 bytes = 0;
+
+	spin_lock(&bc_fills.lock);
+	list_for_each_entry(fill, &bc_fills.all, node) {
+		if (fill->state != BC_FILL_RESTING && bc_key_equal(&fill->key, key))
+			bytes += bc_blocks_bytes(fill->want & ~fill->have & bc_fill_all(fill),
+						 fill->length);
+	}
+	spin_unlock(&bc_fills.lock);
+	return bytes;
+}
+
+static bool is_request(struct bc_fill *fill, const void *unused)
+{
+	const struct bc_object *object = fill->object;
+
+	return !fill->parked && !fill->retry_later && !object->lower_only &&
+	       object->binding != BC_BOUND_LOWER &&
+	       (fill->state == BC_FILL_NEW || fill->state == BC_FILL_CLAIMED);
+}
+
+struct bc_fill *bc_fills_next(u64 *after)
+{
+	return bc_fills_match(after, is_request, NULL);
+}
