@@ -6,7 +6,7 @@
  * what the lower says of it. Bytes live in hidden mapping inodes, one per
  * version; ->open() chooses one and points file->f_mapping to it, for good.
  *
- * Everything that calls the lower does so in a worker (lower.c), for which the
+ * Everything that calls the lower does so in a worker (call.h), for which the
  * caller waits killably and not for ever; the exceptions are what changes it
  * (modify.c, write.c) and reads past the cache. What a worker uses it holds
  * references to, since it may come back after the mount is gone: the mount
@@ -311,9 +311,11 @@ int bc_options_copy(struct bc_options *to, const struct bc_options *from);
 bool bc_options_equal(const struct bc_options *a, const struct bc_options *b);
 void bc_options_show(struct seq_file *m, const struct bc_options *options);
 
-/* lower.c */
+/* call.c */
 int bc_calls_init(void);
 void bc_calls_exit(void);
+
+/* lower.c */
 void bc_lower_root(struct bc_mount *mount, struct path *path, u64 *generation);
 bool bc_lower_lost(int error);
 
@@ -323,6 +325,11 @@ static inline bool bc_lower_is_suspect(const struct bc_mount *mount)
 }
 
 void bc_lower_failed(struct bc_mount *mount, u64 generation, int error);
+void bc_lower_trusted(struct bc_mount *mount);
+void bc_lower_replace(struct bc_mount *mount, struct path *lower);
+void bc_lower_set_type(struct bc_mount *mount);
+
+/* lower_ask.c */
 int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
 		    u64 *generation, struct kstat *stat);
 int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
@@ -332,9 +339,6 @@ int bc_lower_attributes(const struct path *path, struct kstat *stat);
 int bc_lower_open(struct bc_mount *mount, const struct path *path, int flags, struct file **file);
 int bc_lower_sync(struct bc_mount *mount);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
-void bc_lower_trusted(struct bc_mount *mount);
-void bc_lower_replace(struct bc_mount *mount, struct path *lower);
-void bc_lower_set_type(struct bc_mount *mount);
 
 /**
  * struct bc_dirents - entries of a lower directory, on their way to a reader
