@@ -97,6 +97,15 @@ void ctl_options(const struct command *cmd, struct option *all);
 int ctl_getopt(const struct command *cmd, int argc, char **argv);
 
 /**
+ * ctl_no_arguments - parse a command that has no options of its own and no arguments
+ * @cmd: the command
+ * @argc: from its run function
+ * @argv: likewise
+ * Return: CTL_OK, or CTL_USAGE, which was told
+ */
+int ctl_no_arguments(const struct command *cmd, int argc, char **argv);
+
+/**
  * ctl_usage - complain about how a command was called
  * @format: what is wrong, printf style
  * Return: CTL_USAGE

@@ -162,6 +162,13 @@ int ctl_getopt(const struct command *cmd, int argc, char **argv)
 	}
 }
 
+int ctl_no_arguments(const struct command *cmd, int argc, char **argv)
+{
+	while (ctl_getopt(cmd, argc, argv) != -1)
+		;
+	return optind == argc ? CTL_OK : ctl_usage("%s: takes no arguments", ctl.path);
+}
+
 const struct command *ctl_find(const struct command *cmd, const char *name)
 {
 	const struct command *const *sub;

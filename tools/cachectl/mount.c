@@ -349,10 +349,9 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 	struct bcnl *nl;
 	int rc;
 
-	while (ctl_getopt(cmd, argc, argv) != -1)
-		;
-	if (optind != argc)
-		return ctl_usage("%s: takes no arguments", ctl.path);
+	rc = ctl_no_arguments(cmd, argc, argv);
+	if (rc)
+		return rc;
 	rc = bcnl_open(&nl);
 	if (rc)
 		return rc;

@@ -3,9 +3,9 @@
 #include <stdio.h>
 
 #include "cachectl.h"
+#include "dumpcmd.h"
 #include "filecmd.h"
 #include "format.h"
-#include "netlink.h"
 #include "output.h"
 
 static int run_add(const struct command *cmd, int argc, char **argv)
@@ -45,43 +45,17 @@ static const struct out_column columns[] = {
 	{ 0 }
 };
 
-static int show_list(json_t *pins)
-{
-	json_t *answer;
-	int rc = CTL_OK;
-
-	if (ctl.json) {
-		answer = filecmd_schema();
-		json_object_set_new(answer, "pins", pins);
-		return out_json(stdout, answer, 0);
-	}
-	if (json_array_size(pins))
-		rc = out_table(stdout, columns, pins);
-	else
-		printf("nothing is pinned\n");
-	json_decref(pins);
-	return rc;
-}
-
 static int run_list(const struct command *cmd, int argc, char **argv)
 {
-	struct bcnl *nl;
-	json_t *pins;
-	int rc;
+	static const struct dump dump = {
+		.command = BC_CMD_PIN_GET,
+		.attribute = BC_A_PIN,
+		.key = "pins",
+		.columns = columns,
+		.nothing = "nothing is pinned",
+	};
 
-	while (ctl_getopt(cmd, argc, argv) != -1)
-		;
-	if (optind != argc)
-		return ctl_usage("%s: takes no arguments", ctl.path);
-	rc = bcnl_open(&nl);
-	if (rc)
-		return rc;
-	if (bcnl_dump(nl, BC_CMD_PIN_GET, BC_A_PIN, &pins))
-		rc = bcnl_failed(nl, "");
-	else
-		rc = show_list(pins);
-	bcnl_close(nl);
-	return rc;
+	return dumpcmd_run(cmd, argc, argv, &dump);
 }
 
 static const struct command pin_add = {

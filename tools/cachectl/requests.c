@@ -3,9 +3,8 @@
 #include <stdio.h>
 
 #include "cachectl.h"
-#include "filecmd.h"
+#include "dumpcmd.h"
 #include "format.h"
-#include "netlink.h"
 #include "output.h"
 
 static void text_id(char *buf, size_t size, const json_t *row)
@@ -62,43 +61,17 @@ static const struct out_column columns[] = {
 	{ 0 }
 };
 
-static int show(json_t *requests)
-{
-	json_t *answer;
-	int rc = CTL_OK;
-
-	if (ctl.json) {
-		answer = filecmd_schema();
-		json_object_set_new(answer, "requests", requests);
-		return out_json(stdout, answer, 0);
-	}
-	if (json_array_size(requests))
-		rc = out_table(stdout, columns, requests);
-	else
-		printf("nothing is pending\n");
-	json_decref(requests);
-	return rc;
-}
-
 static int run_requests(const struct command *cmd, int argc, char **argv)
 {
-	json_t *requests;
-	struct bcnl *nl;
-	int rc;
+	static const struct dump dump = {
+		.command = BC_CMD_REQUEST_GET,
+		.attribute = BC_A_REQUEST,
+		.key = "requests",
+		.columns = columns,
+		.nothing = "nothing is pending",
+	};
 
-	while (ctl_getopt(cmd, argc, argv) != -1)
-		;
-	if (optind != argc)
-		return ctl_usage("%s: takes no arguments", ctl.path);
-	rc = bcnl_open(&nl);
-	if (rc)
-		return rc;
-	if (bcnl_dump(nl, BC_CMD_REQUEST_GET, BC_A_REQUEST, &requests))
-		rc = bcnl_failed(nl, "");
-	else
-		rc = show(requests);
-	bcnl_close(nl);
-	return rc;
+	return dumpcmd_run(cmd, argc, argv, &dump);
 }
 
 const struct command cmd_requests = {
