@@ -76,16 +76,6 @@ def umount():
     return p.returncode == 0 or t.ok(False, "unmounted", p.stdout)
 
 
-class Delta:
-    """What counters moved by."""
-
-    def __init__(self):
-        self.begin = nl.stats()
-
-    def __getattr__(self, key):
-        return nl.stats()[key] - self.begin[key]
-
-
 def settled():
     """Fills are stored and in the index."""
     t.wait_for(lambda: not nl.status()[h.ST_REQUESTS], 60, "no request pending")
@@ -106,7 +96,7 @@ def check(text, delta, **want):
         good = value(got) if callable(value) else got == value
         t.ok(good, f"{text}: {key} is {got}", f"wanted: {value}")
     settled()
-    delta = Delta()
+    delta = h.Delta(nl)
     t.drop_caches(3)
     wrong = wrong_of(files)
     t.ok(not wrong and not delta.fetch_bytes and not delta.crc_errors, f"{text}: fetched anew, it is cached and right",
@@ -131,12 +121,12 @@ daemon = t.Daemon({"allow_file": True, "volumes": [{"source": VOLUME}]})
 if not t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "the daemon comes", daemon.tail()):
     t.done()
 mount()
-delta = Delta()
+delta = h.Delta(nl)
 wrong = wrong_of(files)
 t.ok(not wrong, "cold: every byte is the store's", *wrong, daemon.tail())
 settled()
 t.same(delta.lower_bytes, 0, "... and none came from the lower")
-delta = Delta()
+delta = h.Delta(nl)
 t.drop_caches(3)
 wrong = wrong_of(files)
 t.ok(not wrong and not delta.fetch_bytes, "warm: all of it is on the tier", *wrong, delta.fetch_bytes)
@@ -180,7 +170,7 @@ def rewrite(changes):
 
 def session(text, **want):
     """Attach the damaged tier, check, detach in order."""
-    delta = Delta()
+    delta = h.Delta(nl)
     if not attach(DATA):
         return
     balanced(text)
@@ -313,7 +303,7 @@ if attach(DATA):
     broken = []
     thread = threading.Thread(target=churn, daemon=True)
     thread.start()
-    delta = Delta()
+    delta = h.Delta(nl)
     t.wait_for(lambda: delta.tier_writes > 20, 60, "chunks are written")
     disk.copy_to(crash)
     more = delta.tier_writes
@@ -325,7 +315,7 @@ if attach(DATA):
     umount()
     t.same(nl.detach(DATA)[0], 0, "the original is detached")
 
-delta = Delta()
+delta = h.Delta(nl)
 if attach(CRASH):
     t.same(nl.tier()["was_clean"], 0, "... and says that it was not detached in order")
     t.ok(nl.tier()["chunks"] > 0, f"... with {nl.tier()['chunks']} chunks")

@@ -110,39 +110,6 @@ class Handler(fault_store.Handler):
         return None
 
 
-class Store:
-    """The store's process."""
-
-    def __init__(self):
-        theirs, self.pipe = os.pipe()
-        self.answers, back = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            os.close(self.pipe)
-            server = fault_store.Store(("127.0.0.1", 0), STORE, "/run/test/store.log", 5000)
-            server.RequestHandlerClass = Handler
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            os.write(back, b"%d\n" % server.server_address[1])
-            for line in os.fdopen(theirs):
-                faults.clear()
-                faults.update(json.loads(line))
-                os.write(back, b"done\n")
-            os._exit(0)
-        os.close(theirs)
-        os.close(back)
-        self.answers = os.fdopen(self.answers)
-        self.port = int(self.answers.readline())
-
-    def set(self, which):
-        """These faults from now on, and no other."""
-        os.write(self.pipe, json.dumps(which).encode() + b"\n")
-        self.answers.readline()
-
-    def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-
-
 def make(name, size=SIZE):
     for where in (LOWER, STORE):
         path = f"{where}/{name}"
@@ -266,7 +233,7 @@ for kind in KINDS:
 for i in range(4):
     make(f"cached/{i}")
     make(f"later/{i}")
-server = Store()
+server = fault_store.StoreProcess(Handler, faults, STORE, "/run/test/store.log")
 VOLUME = f"azure://127.0.0.1:{server.port}/account/container"
 
 t.load_module()

@@ -26,8 +26,10 @@ Port 0 picks one. "listening on ADDRESS:PORT" on standard output says it is read
 """
 import argparse
 import email.utils
+import json
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -389,6 +391,39 @@ class Store(ThreadingHTTPServer):
         # A client that went away in the middle of a body is no news here.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
+
+
+class StoreProcess:
+    """A store in a process of its own, whose handler goes by @rules, a dictionary that set() changes there."""
+
+    def __init__(self, handler, rules, root, log, port=0):
+        theirs, self.pipe = os.pipe()
+        answers, back = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self.pipe)
+            server = Store(("127.0.0.1", port), root, log, 5000)
+            server.RequestHandlerClass = handler
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            os.write(back, b"%d\n" % server.server_address[1])
+            for line in os.fdopen(theirs):
+                rules.clear()
+                rules.update(json.loads(line))
+                os.write(back, b"done\n")
+            os._exit(0)
+        os.close(theirs)
+        os.close(back)
+        self.answers = os.fdopen(answers)
+        self.port = int(self.answers.readline())
+
+    def set(self, rules):
+        """These from now on, and no other."""
+        os.write(self.pipe, json.dumps(rules).encode() + b"\n")
+        self.answers.readline()
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def main():

@@ -243,6 +243,16 @@ class Netlink:
 
 # --- ioctls
 
+class Delta:
+    """What the counters that stats() gives moved by."""
+
+    def __init__(self, nl):
+        self._nl, self._begin = nl, nl.stats()
+
+    def __getattr__(self, key):
+        return self._nl.stats()[key] - self._begin[key]
+
+
 def io_flusher(on=True):
     return LIBC.prctl(PR_SET_IO_FLUSHER, int(on), 0, 0, 0)
 

@@ -14,7 +14,6 @@
 #
 # vm: disk=data:256M boots=2 timeout=300 mem=1500M
 
-import json
 import os
 import random
 import signal
@@ -72,34 +71,6 @@ class Handler(fault_store.Handler):
                 first, last = self.headers["Range"].partition("=")[2].split("-")
                 f.write(f"{os.path.basename(blob.path)} {first} {int(last) + 1}\n")
         return super().make_reply(blob)
-
-
-class Store:
-    """The store's process."""
-
-    def __init__(self):
-        theirs, self.pipe = os.pipe()
-        answers, back = os.pipe()
-        fault_store.Blob = Blob
-        if not os.fork():
-            os.close(self.pipe)
-            server = fault_store.Store(("127.0.0.1", PORT), STORE, "/run/test/store.log", 5000)
-            server.RequestHandlerClass = Handler
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            os.write(back, b"ready\n")
-            for line in os.fdopen(theirs):
-                rules.clear()
-                rules.update(json.loads(line))
-                os.write(back, b"done\n")
-            os._exit(0)
-        os.close(theirs)
-        os.close(back)
-        self.answers = os.fdopen(answers)
-        self.answers.readline()
-
-    def rule(self, **new):
-        os.write(self.pipe, json.dumps(new).encode() + b"\n")
-        self.answers.readline()
 
 
 _noise = random.Random(7).randbytes(MIB)
@@ -217,7 +188,8 @@ def whole(name, text):
 
 
 make_files()
-store = Store()
+fault_store.Blob = Blob
+store = fault_store.StoreProcess(Handler, rules, STORE, "/run/test/store.log", PORT)
 t.load_module()
 nl = h.Netlink()
 daemon = t.Daemon({"volumes": [{"source": VOLUME, "scheme": "http", "auth": {"type": "anonymous"}}],
@@ -251,14 +223,14 @@ if not (t.ok(start_daemon(), "a daemon is there", daemon.tail()) and mounted()):
 
 pread("big", 39 * MIB + 5)          # binds it
 t.wait_for(idle, 20)
-store.rule(hold=BLOCK + 1)
+store.set(dict(hold=BLOCK + 1))
 at = 5 * MIB + 6 * BLOCK
 right, asked = pread("big", at + 5000)
 t.ok(right and asked[0] == (at, at + BLOCK), "a read of 4 KiB waits for 64 KiB of the store", right, asked)
 t.ok(t.wait_for(lambda: (at + BLOCK, 6 * MIB) in gets("big"), 20), "the rest of the chunk is asked for after that", gets("big"))
 r = [r for r in nl.requests(h.FETCH) if r[h.R_OFFSET] >= 5 * MIB]
 t.ok(r and all(x[h.R_PRIORITY] for x in r), "... with a lower priority", r)
-store.rule()
+store.set({})
 t.ok(t.wait_for(idle, 20), "... and comes")
 mine = [x for x in gets("big") if 5 * MIB <= x[0] < 6 * MIB]
 t.ok(len(mine) == 3 and not twice(mine) and sum(b - a for a, b in mine) == MIB, "each byte of the chunk once, in three GETs", mine)
@@ -333,7 +305,7 @@ for chunk in (10, 12, 20, 21, 22):
 
 # --- the daemon dies in the middle of a chunk
 
-store.rule(hold=MIB, part=9 * BLOCK + 100)
+store.set(dict(hold=MIB, part=9 * BLOCK + 100))
 fetched = stat("fetch_bytes")
 results = []
 reader = threading.Thread(target=lambda: results.append(pread("big", 30 * MIB, MIB)[0]))
@@ -344,7 +316,7 @@ os.kill(daemon.pid, signal.SIGKILL)
 daemon.process.wait()
 t.ok(start_daemon(), "the daemon was killed, another is there", daemon.tail())
 reader.join(40)
-store.rule()
+store.set({})
 asked = gets("big", before)
 t.ok(results == [True] and asked[-1][0] >= 30 * MIB + 9 * BLOCK and asked[-1][1] == 31 * MIB,
      "it fetches what is missing only, and the read is right", results, asked)
@@ -352,7 +324,7 @@ t.ok(results == [True] and asked[-1][0] >= 30 * MIB + 9 * BLOCK and asked[-1][1]
 # --- killed readers
 
 t.wait_for(idle, 20)
-store.rule(hold=1)
+store.set(dict(hold=1))
 cancelled = stat("fetch_cancelled")
 child = os.fork()
 if not child:
@@ -363,7 +335,7 @@ os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 t.ok(t.wait_for(idle, 3), "it is killed, and what it waited for is cancelled", nl.requests(h.FETCH))
 t.ok(stat("fetch_cancelled") > cancelled, "... and counted")
-store.rule()
+store.set({})
 right, asked = pread("big", 33 * MIB + 100000)
 t.ok(right and asked, "the next reader asks again", right, asked)
 
@@ -386,12 +358,12 @@ t.ok(right and not asked, "... and right", right, asked)
 
 pread("cut", 23 * MIB)
 t.wait_for(idle, 20)
-store.rule(**{"hold": 2 * MIB, "part": 3 * MIB + 12345, "break": True})
+store.set({"hold": 2 * MIB, "part": 3 * MIB + 12345, "break": True})
 fd = os.open(f"{TARGET}/cut", os.O_RDONLY)
 fetched = stat("fetch_bytes")
 prefetch(fd, 8 * MIB, 8 * MIB)
 t.ok(t.wait_for(lambda: stat("fetch_bytes") - fetched >= 3 * MIB, 20), "some of several chunks came")
-store.rule()
+store.set({})
 t.ok(t.wait_for(lambda: idle() and resident("cut") == 9 * MIB, 40), "the connection breaks: all chunks come in the end",
      resident("cut"), daemon.tail())
 right, asked = pread("cut", 8 * MIB, 8 * MIB)

@@ -57,16 +57,6 @@ def of_lower(name):
     return files[name][500:] + files[name][:500]
 
 
-class Delta:
-    """What counters moved by."""
-
-    def __init__(self):
-        self.begin = nl.stats()
-
-    def __getattr__(self, key):
-        return nl.stats()[key] - self.begin[key]
-
-
 def settled():
     """Fills are stored and in the index."""
     t.wait_for(lambda: not nl.status()[h.ST_REQUESTS], 60, "no request pending")
@@ -250,13 +240,13 @@ if not t.ok(status == 0, "mounted", output):
 
 t.same(statx_dio(f"{TARGET}/tail"), (SECTOR, PAGE), "statx tells the alignment of direct reads")
 for name in files:
-    delta = Delta()
+    delta = h.Delta(nl)
     good = whole_direct(f"{TARGET}/{name}") == files[name]
     size = len(files[name])
     t.ok(good, f"{name}: cold, direct: right")
     settled()
     t.same((delta.fetch_bytes, delta.lower_bytes), (size, 0), f"{name}: ... each byte was fetched once")
-    delta = Delta()
+    delta = h.Delta(nl)
     shift = SECTOR if name != "big" else 0
     good = whole_direct(f"{TARGET}/{name}", 300 * KIB, shift) == files[name]
     t.ok(good and not delta.miss_reads, f"{name}: warm, direct: right, from the tier", good, delta.miss_reads)
@@ -300,7 +290,7 @@ with open(f"{TARGET}/page", "rb") as f:
     f.read()
 settled()
 nl.do(h.EVICT, h.text(h.A_DEVICE, DATA))
-delta = Delta()
+delta = h.Delta(nl)
 check_direct("direct, of what only the page cache has", "page", [(0, 2 * MIB, 0), (MIB, PAGE, 0)])
 t.same(delta.fetch_bytes, 0, "... fetches nothing")
 
@@ -339,7 +329,7 @@ for frame, slot, desc in places[10], places[100], places[400]:
 disk.close()
 nl.attach(DATA)
 t.mount(LOWER, TARGET, ro=True, volume=VOLUME, ttl="1h", deadline="30s")
-delta = Delta()
+delta = h.Delta(nl)
 check_direct("direct, first use: right", "big", [(PAGE, PAGE, 0), (64 * KIB, 64 * KIB, 0), (MIB - PAGE, 2 * PAGE, SECTOR)])
 t.ok(delta.blocks_verified >= 3, "... and verified", delta.blocks_verified)
 good = all(whole_direct(f"{TARGET}/{name}") == files[name] for name in files)
@@ -404,7 +394,7 @@ def ahead_of(how, length, advice=None):
     fd = direct(f"{TARGET}/big") if how is by_direct else os.open(f"{TARGET}/big", os.O_RDONLY)
     if advice is not None:
         os.posix_fadvise(fd, 0, 0, advice)
-    moved = Delta()
+    moved = h.Delta(nl)
     good = how(fd, 0, length)
     settled()
     there = resident(fd) // MIB
@@ -430,7 +420,7 @@ set_parameter("readahead_max_mib", MAX)
 for text, opened in ("read", os.O_RDONLY), ("direct", os.O_RDONLY | os.O_DIRECT):
     evict()
     fd = os.open(f"{TARGET}/big", opened)
-    delta = Delta()
+    delta = h.Delta(nl)
     chunks = [31, 7, 40, 22, 3, 15]
     buffer = Buffer(16 * KIB)
     good = all(buffer.read(fd, c * MIB + 512 * KIB) == files["big"][c * MIB + 512 * KIB:][:16 * KIB] for c in chunks)
@@ -473,7 +463,7 @@ t.same(caught(os.posix_fadvise, fd, 0, -1, os.POSIX_FADV_WILLNEED), "EINVAL", "a
 t.same(caught(os.posix_fadvise, fd, 1 << 40, 1 << 20, os.POSIX_FADV_WILLNEED), None, "what is behind the end is not wanted")
 evict()
 m = Map(fd, 12 * MIB)
-delta = Delta()
+delta = h.Delta(nl)
 t.same(m.advise(MADV_POPULATE_READ), 0, "MADV_POPULATE_READ, cold")
 t.ok(m.get(0, 12 * MIB) == files["big"][:12 * MIB], "... gives the bytes")
 t.ok(m.cached() == 12 * MIB // PAGE and delta.prefetch_requests >= 4, "... and reads ahead", m.cached(), delta.prefetch_requests)
@@ -594,7 +584,7 @@ t.ok(resident(keep) == size, "it is on the tier", resident(keep))
 t.drop_caches(1)
 with open(f"/sys/block/{SICK.rpartition('/')[2]}/device/device/remove", "w", encoding="ascii") as f:
     f.write("1")
-delta = Delta()
+delta = h.Delta(nl)
 t.same(faulted(f"{TARGET}/tail", MIB + 5), files["tail"][MIB + 5:MIB + 13], "the device is gone: a page fault has the store's bytes")
 t.ok(delta.tier_read_errors >= 1, "... after the device failed", delta.tier_read_errors)
 check_direct("... and so has a direct read", "page", [(MIB, PAGE, 0)])
