@@ -164,6 +164,10 @@ static enum bc_joined join_fill(struct bc_fill *fill, const struct bc_fill *reas
 		WRITE_ONCE(fill->wanted, true);
 	if (fill->state == BC_FILL_RESTING)
 		return bc_fill_join_resting(fill, reason, aim);
+	/* What comes beyond what it has must come by another: bc_fill_store_work() starts that. */
+	if (fill->state == BC_FILL_STORING && reason->wanted &&
+	    aim->want & bc_fill_all(fill) & ~bc_fill_complete(fill))
+		fill->more = true;
 	if (reason->priority >= fill->priority)
 		return BC_JOINED;
 	fill->priority = reason->priority;

@@ -78,6 +78,7 @@ struct bc_fill {
 	bool parked;			/* another fill shall bind the object; bc_fills.lock */
 	bool kick;			/* the scan shall dispatch it; bc_fills.lock */
 	bool wanted;			/* on the tier: not only read; bc_fills.lock */
+	bool more;			/* all is wanted, since it is STORING; bc_fills.lock */
 	bool retry_later;		/* the store wants to be left alone until retry_at */
 	u8 lower_tries;
 	int store_error;		/* how the store failed before the lower was asked, or 0 */

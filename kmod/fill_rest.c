@@ -142,6 +142,20 @@ static void rest(struct bc_fill *fill, bool wanted)
 	}
 }
 
+/* Somebody asked for all of the chunk while a part of it was stored. */
+static void fetch_more(struct bc_fill *fill)
+{
+	bool more;
+
+	spin_lock(&bc_fills.lock);
+	more = fill->more;
+	fill->more = false;
+	spin_unlock(&bc_fills.lock);
+	/* Nobody waits for it: who asked finds out by the residency. */
+	if (more)
+		bc_fill_start(fill->object, fill->chunk, NULL, BC_PRIORITY_PREFETCH, false, NULL);
+}
+
 /* The store has told everything: give it to the tier, then end. Holds a reference. */
 void bc_fill_store_work(struct work_struct *work)
 {
@@ -164,6 +178,7 @@ void bc_fill_store_work(struct work_struct *work)
 		bc_fill_end(fill, 0);
 	else
 		rest(fill, fetched.wanted);
+	fetch_more(fill);
 	bc_fill_put(fill);
 }
 

@@ -14,7 +14,6 @@
 # vm: disk=data:256M timeout=300 mem=1G
 
 import errno
-import json
 import os
 import random
 import re

@@ -30,7 +30,7 @@ PORT = 10080
 VOLUME = f"azure://127.0.0.1:{PORT}/account/container"
 MAX_REST = "/sys/module/blobcache/parameters/max_rest"
 SIZES = {"big": 40 * MIB + 70000, "stream": 40 * MIB, "cut": 24 * MIB}
-TIER = t.disk("data")
+TIER, HELD = t.disk("data"), "/dev/mapper/held"
 
 rules = {}
 
@@ -215,7 +215,10 @@ if os.environ["VM_BOOT"] == "2":
     t.done()
 
 t.run_ok("formatted", "cachectl", "device", "format", "--yes", TIER)
-t.run_ok("attached", "cachectl", "device", "attach", TIER)
+with open(f"/sys/class/block/{os.path.basename(os.path.realpath(TIER))}/size", encoding="ascii") as size:
+    t.run_ok("a device that can be held", "dmsetup", "create", "held", "--table", f"0 {int(size.read())} linear {TIER} 0")
+t.run("dmsetup", "mknodes")
+t.run_ok("attached", "cachectl", "device", "attach", HELD)
 if not (t.ok(start_daemon(), "a daemon is there", daemon.tail()) and mounted()):
     t.done()
 
@@ -264,6 +267,19 @@ asked = gets("big", before)
 t.ok(right and not twice(asked) and sum(b - a for a, b in asked) == 15 * BLOCK,
      "a read over what is there and what is not: right, and fetches what is not", right, asked)
 
+before = mark()
+t.run_ok("the device holds what is written", "dmsetup", "suspend", "--noflush", "--nolockfs", "held")
+right, _ = pread("big", 14 * MIB + 3 * BLOCK)
+t.ok(right and t.wait_for(idle, 20), "a block came, and is being written")
+fd = os.open(f"{TARGET}/big", os.O_RDONLY)
+prefetch(fd, 14 * MIB, MIB)
+os.close(fd)
+t.run_ok("it is written", "dmsetup", "resume", "held")
+t.ok(t.wait_for(lambda: idle() and sum(b - a for a, b in gets("big", before)) >= MIB, 20),
+     "who asked for the chunk meanwhile gets all of it", gets("big", before))
+right, asked = pread("big", 14 * MIB, MIB)
+t.ok(right and not twice(gets("big", before)), "... nothing of it twice", right, asked)
+
 # --- a restart
 
 block("big", 20, 0, "the first block of a chunk")
@@ -272,7 +288,8 @@ block("big", 22, 15, "the last one")
 t.wait_for(idle, 20)
 there = resident("big")
 t.run_ok("unmounted", "umount", TARGET)
-t.run_ok("detached", "cachectl", "device", "detach", TIER)
+t.run_ok("detached", "cachectl", "device", "detach", HELD)
+t.run_ok("a device like any other again", "dmsetup", "remove", "held")
 daemon.stop()
 nl.close()
 t.run_ok("module unloaded", "rmmod", "blobcache")
