@@ -141,6 +141,15 @@ static bool on_begin(struct bc_transfer *transfer)
 	return fetch->bound || bind(fetch, &transfer->object);
 }
 
+/* The kernel wants no more of it: its part of the transfer is passed over. */
+static void die(struct fetch *fetch)
+{
+	fetch->dead = true;
+	fetch->job.leased = false;
+	/* If the kernel asks again, then for another job. */
+	bc_job_forget(&fetch->job);
+}
+
 static bool fill(struct fetch *fetch, const unsigned char *bytes, size_t length)
 {
 	int error = bc_kernel_fill(kernel_of(fetch), fetch->job.request.id, fetch->next,
@@ -151,7 +160,8 @@ static bool fill(struct fetch *fetch, const unsigned char *bytes, size_t length)
 		fetch->next += length;
 		return true;
 	}
-	fetch->dead = is_over(error);
+	if (is_over(error))
+		die(fetch);
 	if (error == -ESTALE)
 		bc_job_lost(&fetch->job);
 	if (fetch->dead) {
@@ -212,6 +222,9 @@ static size_t take(struct fetch *fetch, const unsigned char *bytes, size_t lengt
 	size_t whole;
 
 	if (fetch->dead) {
+		/* What waits for the rest of its block has been taken from the stream. */
+		fetch->next += fetch->held;
+		fetch->held = 0;
 		whole = bc_min(length, fetch->end - fetch->next);
 		fetch->next += whole;
 		return anybody(fetch->leader) ? whole : 0;
@@ -413,6 +426,8 @@ static bool is_stale(struct fetch *fetch)
 	if (now - fetch->job.touched_ms < STALE_MS)
 		return false;
 	error = bc_kernel_renew(kernel_of(fetch), fetch->job.request.id);
+	if (error)
+		bc_job_forget(&fetch->job);
 	if (error == -ESTALE)
 		bc_job_lost(&fetch->job);
 	fetch->job.touched_ms = now;
@@ -443,8 +458,7 @@ static void fetch_dropped(struct bc_job *job)
 {
 	struct fetch *fetch = (struct fetch *)job;
 
-	fetch->dead = true;
-	job->leased = false;
+	die(fetch);
 	if (!job->passive && !fetch->after)
 		bc_job_cancel(job);
 }

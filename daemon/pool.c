@@ -451,22 +451,26 @@ bool bc_pool_lost(struct bc_pool *pool)
 	return __atomic_exchange_n(&pool->lost, false, __ATOMIC_RELAXED);
 }
 
-/* False if the request ended or is another's: nobody here waits for it. */
-static bool renew(struct bc_job *job, int64_t now)
+/* An error if the request ended or is another's: nobody here waits for it. */
+static int renew(struct bc_job *job, int64_t now)
 {
 	struct bc_pool *pool = job->pool;
 	int error;
 
 	if (!job->leased || now - job->touched_ms < pool->renew_ms)
-		return true;
-	job->touched_ms = now;
+		return 0;
 	error = bc_kernel_renew(pool->kernel, job->request.id);
+	if (!error)
+		job->touched_ms = now;
+	return error;
+}
+
+/* Its job is gone, or forgotten: only now may a dump bring the request again. */
+static void dropped(struct bc_pool *pool, uint64_t id, int error)
+{
+	bc_debug("request %llu: dropped: %s", (unsigned long long)id, strerror(-error));
 	if (error == -ESTALE)
-		bc_job_lost(job);
-	if (error)
-		bc_debug("request %llu: dropped: %s", (unsigned long long)job->request.id,
-			 strerror(-error));
-	return !error;
+		__atomic_store_n(&pool->lost, true, __ATOMIC_RELAXED);
 }
 
 /**
@@ -491,13 +495,16 @@ void bc_job_keep_leases(struct bc_job *job)
 static void renew_queue(struct jobs *queue, int64_t now)
 {
 	struct bc_job *job, *next;
+	int error;
 
 	for (job = TAILQ_FIRST(queue); job; job = next) {
 		next = TAILQ_NEXT(job, link);
-		if (renew(job, now))
+		error = renew(job, now);
+		if (!error)
 			continue;
 		TAILQ_REMOVE(queue, job, link);
 		LIST_REMOVE(job, same_hash);
+		dropped(job->pool, job->request.id, error);
 		free_job(job);
 	}
 }
@@ -531,6 +538,8 @@ static void look_after_jobs(struct bc_worker *worker)
 {
 	int64_t now = bc_now_ms();
 	struct bc_job *job, *next;
+	uint64_t id;
+	int error;
 
 	for (job = TAILQ_FIRST(&worker->jobs); job; job = next) {
 		next = TAILQ_NEXT(job, link);
@@ -538,12 +547,17 @@ static void look_after_jobs(struct bc_worker *worker)
 			job->due_ms = 0;
 			set_active(worker, 1);
 			job->ops->again(job);
-		} else if (!renew(job, now)) {
-			if (job->ops->dropped)
-				job->ops->dropped(job);
-			else
-				bc_job_cancel(job);
+			continue;
 		}
+		error = renew(job, now);
+		if (!error)
+			continue;
+		id = job->request.id;
+		if (job->ops->dropped)
+			job->ops->dropped(job);
+		else
+			bc_job_cancel(job);
+		dropped(worker->pool, id, error);
 	}
 }
 

@@ -405,6 +405,38 @@ static void test_withdrawn(void **state)
 	gets();
 }
 
+/*
+ * Guards: one is cancelled while the beginning of a block waits for its end, and the thread
+ * finds out by itself: what follows has its own bytes, not those from some kilobytes on.
+ */
+static void test_withdrawn_in_block(void **state)
+{
+	bool there = false;
+	uint64_t id;
+	int i;
+
+	(void)state;
+	hold();
+	id = post_chunks("fault-pause/large", 0, 8, &version);
+	release();
+	/* The body stops in the fifth. */
+	for (i = 0; i < 10000 && !there; i++) {
+		usleep(1000);
+		pthread_mutex_lock(&kernel.lock);
+		there = kernel.entries[id + 3].ended;
+		if (there && !kernel.entries[id + 4].ended) {
+			kernel.entries[id + 4].withdrawn = true;
+			kernel.pending--;
+		}
+		pthread_mutex_unlock(&kernel.lock);
+	}
+	assert_true(there);
+	wait_ended();
+	assert_statuses(id, 4, BC_DONE_OK);
+	assert_statuses(id + 5, 3, BC_DONE_OK);
+	gets();
+}
+
 static void write_file(const char *name)
 {
 	char path[512];
@@ -513,6 +545,7 @@ int main(void)
 		cmocka_unit_test(test_broken_off),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_withdrawn),
+		cmocka_unit_test(test_withdrawn_in_block),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -41,6 +41,7 @@ from xml.sax.saxutils import escape
 
 FAULT = re.compile(r"^fault-([a-z0-9]+)(-get)?(?:-(once|first(\d+)))?$")
 HANG_SECONDS = 120
+PAUSE_SECONDS = 0.7
 
 
 class Blob:
@@ -165,6 +166,18 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.server.stop.wait(HANG_SECONDS)
             self.close_connection = True
+        return None
+
+    def fault_pause(self, reply):
+        """Silence in the middle of the body, and of a block, then the rest: a path that lost its packets for a moment."""
+        if not reply or self.command == "HEAD":
+            return reply
+        body, middle = reply.body, len(reply.body) // 2 + 12345
+        reply.body = body[:middle]
+        self.send(reply)
+        self.wfile.flush()
+        self.server.stop.wait(PAUSE_SECONDS)
+        self.wfile.write(body[middle:])
         return None
 
     def fault_etag(self, reply):
