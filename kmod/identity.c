@@ -30,7 +30,7 @@ static struct {
 	atomic_t changes;
 	atomic_t count;
 	atomic_t marks;			/* entries with BC_IDENTITY_WRITTEN */
-	bool marks_lost;
+	s64 lost_at[2];		/* latest written_at of marks that are gone; [1]: of directories */
 	atomic_t hand;
 } table;
 
@@ -95,6 +95,14 @@ static void count_mark(const struct bc_identity *was, const struct bc_identity *
 		atomic_add_return(change, &table.marks);
 }
 
+/* Two at once may remember the earlier: both are of just now. */
+static void remember_lost(enum bc_identity_kind kind, s64 written_at)
+{
+	s64 *at = &table.lost_at[kind == BC_IDENTITY_DIR];
+
+	WRITE_ONCE(*at, max(READ_ONCE(*at), written_at));
+}
+
 /*
  * Marks say what must not be read from the store: they stay, for as long as they
  * are less than half of the table. Then they go too, which is remembered.
@@ -107,7 +115,9 @@ static bool may_evict(const struct entry *entry)
 		return true;
 	if ((u32)atomic_read(&table.marks) <= table.max / 2)
 		return false;
-	WRITE_ONCE(table.marks_lost, true);
+	/* One that is open for writing has not been written, or not for the last time. */
+	remember_lost(entry->identity.kind, entry->identity.written_at ?:
+					    ktime_get_real_seconds());
 	return true;
 }
 
@@ -381,21 +391,25 @@ int bc_identity_mark(const struct bc_identity *mark)
 
 /**
  * bc_identity_lose_mark - a path is to be marked, for which there is no memory
- * @volume: volume id
- * @path: path hash
+ * @mark: the mark
  *
  * Nothing is known of it from now on; and who knows nothing of a path takes it for written.
  */
-void bc_identity_lose_mark(const struct bc_key *volume, const struct bc_key *path)
+void bc_identity_lose_mark(const struct bc_identity *mark)
 {
-	WRITE_ONCE(table.marks_lost, true);
-	bc_identity_forget(volume, path);
+	remember_lost(mark->kind, mark->written_at);
+	bc_identity_forget(&mark->volume, &mark->path);
 }
 
-/* Were there so many marks that some had to go? */
-bool bc_identity_marks_lost(void)
+/**
+ * bc_identity_lost_at - were there so many marks that some had to go?
+ * @kind: of what
+ *
+ * Return: the latest written_at of those that went; 0 = none did.
+ */
+s64 bc_identity_lost_at(enum bc_identity_kind kind)
 {
-	return READ_ONCE(table.marks_lost);
+	return READ_ONCE(table.lost_at[kind == BC_IDENTITY_DIR]);
 }
 
 /* Take the entries of one bucket that are of a volume and were not written here. */
@@ -633,7 +647,7 @@ int bc_identity_init(u32 max)
 	atomic_set(&table.count, 0);
 	atomic_set(&table.marks, 0);
 	atomic_set(&table.hand, 0);
-	table.marks_lost = false;
+	memset(table.lost_at, 0, sizeof(table.lost_at));
 	return 0;
 }
 

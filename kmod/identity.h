@@ -76,8 +76,8 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_volume(const struct bc_key *volume);
 int bc_identity_mark(const struct bc_identity *mark);
 void bc_identity_unmark(const struct bc_identity *judged);
-void bc_identity_lose_mark(const struct bc_key *volume, const struct bc_key *path);
-bool bc_identity_marks_lost(void);
+void bc_identity_lose_mark(const struct bc_identity *mark);
+s64 bc_identity_lost_at(enum bc_identity_kind kind);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

@@ -160,6 +160,14 @@ static inline void spin_unlock(spinlock_t *lock)
 
 #define cond_resched()	do { } while (0)
 
+static inline s64 ktime_get_real_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
 static inline u64 ktime_get_boottime_ns(void)
 {
 	struct timespec now;

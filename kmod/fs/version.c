@@ -64,9 +64,9 @@ static void store(const struct bc_identity *id)
 {
 	unsigned int nofs = memalloc_nofs_save();
 
-	/* Without memory nothing is known of the path: that is slower, not wrong. */
+	/* Without memory nothing is known of the path, but marks: that is slower, not wrong. */
 	if (bc_identity_store(id))
-		bc_identity_forget(&id->volume, &id->path);
+		bc_identity_forget_asked(&id->volume, &id->path, id->resolved_ns);
 	memalloc_nofs_restore(nofs);
 }
 
@@ -361,7 +361,7 @@ static bool has_version(const struct bc_identity *id, const struct bc_lower_attr
 static void mark_renamed(const struct bc_identity *id)
 {
 	if (bc_identity_store(id))
-		bc_identity_lose_mark(&id->volume, &id->path);
+		bc_identity_lose_mark(id);
 }
 
 /**
@@ -401,21 +401,51 @@ void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inod
 	mark_renamed(&id);
 }
 
-/* Was a directory above renamed here? Then the path may have named another file before. */
-static bool below_renamed(struct bc_inode *visible, struct bc_identity *id)
+/* The last rename of a directory above, here: the path may have named another file before. */
+struct renamed {
+	s64 mark_ns;		/* 0 = there was none */
+	s64 written_at;
+};
+
+static struct renamed last_renamed_above(struct bc_inode *visible)
 {
 	const struct bc_key *volume = bc_client_volume_id(BC_M(visible->vfs.i_sb)->client);
 	const char *slash = visible->path;
+	struct renamed last = {};
+	struct bc_identity id;
 	struct bc_key key;
 
-	while ((slash = strchr(slash, '/'))) {
+	for (; (slash = strchr(slash, '/')); slash++) {
 		bc_key_path(volume, visible->path, slash - visible->path, &key);
-		if (bc_identity_find(volume, &key, id) && id->kind == BC_IDENTITY_DIR &&
-		    id->flags & BC_IDENTITY_WRITTEN)
-			return true;
-		slash++;
+		if (!bc_identity_find(volume, &key, &id) || id.kind != BC_IDENTITY_DIR ||
+		    !(id.flags & BC_IDENTITY_WRITTEN))
+			continue;
+		last.mark_ns = max(last.mark_ns, id.mark_ns);
+		last.written_at = max(last.written_at, id.written_at);
 	}
-	return false;
+	return last;
+}
+
+/* Nothing is known of a path. Return: when it may have been written here last, or 0. */
+static s64 unknown_written_at(struct bc_inode *visible)
+{
+	s64 at;
+
+	if (!test_bit(BC_MOUNT_WRITABLE, &BC_M(visible->vfs.i_sb)->flags))
+		return 0;
+	at = max(last_renamed_above(visible).written_at, bc_identity_lost_at(BC_IDENTITY_FILE));
+	return max(at, bc_identity_lost_at(BC_IDENTITY_DIR));
+}
+
+/* It was marked. Return: when it became another file since, by a rename above it; or 0. */
+static s64 moved_since(struct bc_inode *visible, const struct bc_identity *mark)
+{
+	struct renamed last = last_renamed_above(visible);
+	s64 lost_at = bc_identity_lost_at(BC_IDENTITY_DIR);
+
+	if (last.mark_ns > mark->mark_ns)
+		return last.written_at;
+	return lost_at > mark->written_at ? lost_at : 0;
 }
 
 /*
@@ -431,13 +461,13 @@ static bool upload_done(const struct bc_identity *id, const struct bc_lower_attr
 		return false;
 	if (same_version(id, version))
 		return id->flags & BC_IDENTITY_MOVED;
+	/* In the same second, before or after: then no later one has come for long. */
+	if (version->last_modified == id->written_at)
+		return settled(id->moved_ns, now, 10);
 	if (version->last_modified > id->written_at)
 		return true;
 	/* The lower has taken the store's time, which is of whole seconds, for its own. */
-	if (version->last_modified == attr->mtime && !attr->mtime_nsec)
-		return true;
-	/* In the same second, before or after: then no later one has come for long. */
-	return version->last_modified == id->written_at && settled(id->moved_ns, now, 10);
+	return version->last_modified == attr->mtime && !attr->mtime_nsec;
 }
 
 /*
@@ -514,7 +544,7 @@ static int decide(struct dentry *dentry, bool again, struct choice *choice)
 	struct bc_inode *visible = BC_I(d_inode(dentry));
 	struct bc_mount *mount = BC_M(visible->vfs.i_sb);
 	struct bc_lower_attr attr;
-	struct bc_identity id, above;
+	struct bc_identity id;
 	struct bc_version version;
 	s64 age, written_at;
 	int error;
@@ -522,18 +552,15 @@ static int decide(struct dentry *dentry, bool again, struct choice *choice)
 	choice->past = false;
 	choice->kind = BC_INODE_UNBOUND;
 	if (!find_identity(visible, &id)) {
-		if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
-			return 0;
-		if (below_renamed(visible, &above))
-			written_at = above.written_at;
-		else if (bc_identity_marks_lost())
-			written_at = ktime_get_real_seconds();
-		else
-			return 0;
-		choice->past = true;
-		return mark_written(visible, &visible->key, written_at);
+		written_at = unknown_written_at(visible);
+		choice->past = written_at;
+		return written_at ? mark_written(visible, &visible->key, written_at) : 0;
 	}
 	if (id.flags & BC_IDENTITY_WRITTEN) {
+		written_at = moved_since(visible, &id);
+		choice->past = written_at;
+		if (written_at)
+			return mark_written(visible, &visible->key, written_at);
 		error = decide_written(dentry, &id, choice);
 		if (error || choice->past || choice->kind == BC_INODE_STORE ||
 		    !find_identity(visible, &id))
@@ -564,6 +591,8 @@ static int decide(struct dentry *dentry, bool again, struct choice *choice)
 				choose_store(&id, choice);
 				return 0;
 			}
+		} else {
+			name_identity(visible, &id);
 		}
 		take_answer(visible, &id, &attr, &version, choice);
 		return 0;

@@ -196,7 +196,7 @@ static void check_all(void)
 	}
 	need(bc_identity_count() == total);
 	need(!bc_identity_for_each(count_one, &visited) && visited == total);
-	need(!bc_identity_marks_lost());
+	need(!bc_identity_lost_at(BC_IDENTITY_FILE) && !bc_identity_lost_at(BC_IDENTITY_DIR));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

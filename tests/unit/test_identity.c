@@ -408,13 +408,17 @@ static void nothing_written(void **state)
 /* Guards: without memory for a mark nothing is known, and all that is not known counts as written. */
 static void mark_lost(void **state)
 {
-	struct bc_key path = path_key(1, 1);
+	struct bc_identity id = mark_of(1, 1, 100, 7);
 
 	(void)state;
 	store('a', 100);
-	bc_identity_lose_mark(&volume, &path);
+	bc_identity_lose_mark(&id);
 	assert_int_equal(known(), 0);
-	assert_true(bc_identity_marks_lost());
+	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 7);
+	id.written_at = 6;
+	bc_identity_lose_mark(&id);
+	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 7);
+	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_DIR), 0);
 }
 
 /* Guards: a path that became a directory, or was forgotten, can be marked. */
@@ -463,13 +467,13 @@ static void marks_stay(void **state)
 		assert_int_equal(bc_identity_store(&id), 0);
 	}
 	assert_int_equal(found().written_at, 5);
-	assert_false(bc_identity_marks_lost());
+	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 0);
 	for (n = 0; n < 4 * MAX; n++) {
 		id = mark_of(n, n >> 8, 10, 6);
 		id.path.bytes[14] = 2;
 		assert_int_equal(bc_identity_mark(&id), 0);
 	}
-	assert_true(bc_identity_marks_lost());
+	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 6);
 	assert_true(bc_identity_count() <= MAX + 1);
 }
 

@@ -622,6 +622,39 @@ upload("one/x", "one/deep/y", "zero/x", "two/x")
 t.ok(all([cached_soon(f"{TARGET}/{n}") for n in ("one/x", "one/deep/y", "zero/x", "two/x")]), "uploaded: cached again")
 t.ok(read(f"{TARGET}/one/x") == pattern(31, 50000) and read(f"{TARGET}/zero/x") == pattern(30, 50000), "... with the right bytes")
 
+# What was uploaded before a rename is not taken for what the path names since; whatever else is known of it.
+def later_upload(*names):
+    """Their time in the store is later than any until now, and earlier than any from then on."""
+    later_than(LOWER)
+    upload(*names)
+    later_than(f"{STORE}/{names[-1]}")
+
+
+os.utime(LOWER)
+os.makedirs(f"{TARGET}/cur")
+os.makedirs(f"{TARGET}/next")
+write(f"{TARGET}/cur/x", pattern(40, 50000))
+write(f"{TARGET}/next/x", pattern(41, 50000))
+later_upload("cur/x")
+os.rename(f"{TARGET}/cur", f"{TARGET}/bak")
+os.rename(f"{TARGET}/next", f"{TARGET}/cur")
+caught(read, f"{TARGET}/cur/x")
+after(SETTLE + 0.5)
+t.ok(read(f"{TARGET}/cur/x") == pattern(41, 50000) and not is_cached(f"{TARGET}/cur/x"),
+     "written, uploaded, and another by a rename of its directory: not what was uploaded")
+os.makedirs(f"{TARGET}/stage/new")
+os.makedirs(f"{TARGET}/stage/ckpt")
+write(f"{TARGET}/stage/new/x", pattern(42, 50000))
+write(f"{TARGET}/stage/ckpt/x", pattern(43, 50000))
+os.rename(f"{TARGET}/stage", f"{TARGET}/run")
+later_upload("run/ckpt/x")
+os.rename(f"{TARGET}/run/ckpt", f"{TARGET}/run/old")
+os.rename(f"{TARGET}/run/new", f"{TARGET}/run/ckpt")
+caught(read, f"{TARGET}/run/ckpt/x")
+after(SETTLE + 0.5)
+t.ok(read(f"{TARGET}/run/ckpt/x") == pattern(42, 50000) and not is_cached(f"{TARGET}/run/ckpt/x"),
+     "... by the last of two renames above it")
+
 # Open, but nothing known of it yet: when it is asked for, its path must be its own.
 for name, data in (("three/f", pattern(33, 70000)), ("three/g", pattern(34, 70000))):
     os.makedirs(f"{LOWER}/three", exist_ok=True)
