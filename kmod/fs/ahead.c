@@ -10,6 +10,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/fadvise.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 
 #include "fs.h"
@@ -131,18 +132,24 @@ void bc_ahead(struct file *file, u64 pos, u64 end)
 		stream_extend(stream, object, end, i_size_read(bf->mapping), max);
 }
 
-/* What is on the tier goes to the page cache, what is not goes to the tier. */
+/* Who asks for a file larger than this must not push out what others have in the page cache. */
+static u64 willneed_budget(void)
+{
+	return ((u64)max(si_mem_available(), 0L) << PAGE_SHIFT) / 4;
+}
+
+/* What is on the tier goes to the page cache, as far as it should; what is not goes to the tier. */
 static int willneed_tier(struct file *file, struct bc_object *object, u64 pos, u64 end)
 {
 	struct bc_file *bf = file->private_data;
+	u64 last = min(end, pos + willneed_budget()), next;
 	int error = 0;
-	u64 next;
 
 	/* The kernel reads it as a sequential reader would, who wants no more than he said. */
 	WRITE_ONCE(bf->advised, true);
 	bc_prefetch(object, pos, end - pos, BC_PRIORITY_PREFETCH);
-	for (; pos < end && !error; pos = next) {
-		next = min(round_up(pos + 1, BC_CHUNK_SIZE), end);
+	for (; pos < last && !error; pos = next) {
+		next = min(round_up(pos + 1, BC_CHUNK_SIZE), last);
 		if (fatal_signal_pending(current))
 			error = -EINTR;
 		else if (bc_resident_part(object, pos, next))
