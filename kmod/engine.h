@@ -184,8 +184,8 @@ int bc_object_bind(struct bc_object *object, u64 pos);
  * @foreign: others may write @bvecs meanwhile: what is there proves nothing; the device may not be
  *	able to write there
  * @sequential: what is behind it is likely to be read next: a miss fetches the whole chunk
- * @done: called exactly once, from process or softirq context, possibly before
- *	bc_read() returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
+ * @done: called exactly once, from any context, possibly before bc_read()
+ *	returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
  *	store no longer has this version, -EIO, -ETIMEDOUT, -ECANCELED: nobody has
  *	the object open any more.
  *

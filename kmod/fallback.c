@@ -7,6 +7,7 @@
  * that comes back too late finds it ended and frees what it holds. At most
  * client->lower_workers are inside the lower at once; others wait in its queue.
  */
+#include <linux/jiffies.h>
 #include <linux/slab.h>
 
 #include "fill.h"
@@ -163,25 +164,6 @@ static void lower_work(struct work_struct *work)
 	read_free(read);
 }
 
-int bc_lower_start(struct bc_fill *fill)
-{
-	struct bc_client *client = fill->object->client;
-	struct bc_lower_read *read = kzalloc(sizeof(*read), GFP_NOFS);
-
-	if (!read) {
-		bc_fill_put(fill);
-		return -ENOMEM;
-	}
-	INIT_LIST_HEAD(&read->node);
-	INIT_WORK(&read->work, lower_work);
-	read->fill = fill;
-	spin_lock(&client->lower_lock);
-	list_add_tail(&read->node, &client->lower_queue);
-	spin_unlock(&client->lower_lock);
-	start_next(client);
-	return 0;
-}
-
 void bc_lower_purge(struct bc_client *client)
 {
 	struct bc_lower_read *read, *next;
@@ -195,6 +177,37 @@ void bc_lower_purge(struct bc_client *client)
 	spin_unlock(&client->lower_lock);
 	list_for_each_entry_safe(read, next, &ended, node)
 		read_free(read);
+}
+
+/* While the lower hangs, fills end at their deadlines: what is queued for them must not pile up. */
+static void purge_now_and_then(struct bc_client *client)
+{
+	unsigned long last = READ_ONCE(client->lower_purged);
+
+	if (list_empty_careful(&client->lower_queue) || !time_after(jiffies, last + HZ))
+		return;
+	WRITE_ONCE(client->lower_purged, jiffies);
+	bc_lower_purge(client);
+}
+
+int bc_lower_start(struct bc_fill *fill)
+{
+	struct bc_client *client = fill->object->client;
+	struct bc_lower_read *read = kzalloc(sizeof(*read), GFP_NOFS);
+
+	if (!read) {
+		bc_fill_put(fill);
+		return -ENOMEM;
+	}
+	INIT_LIST_HEAD(&read->node);
+	INIT_WORK(&read->work, lower_work);
+	read->fill = fill;
+	purge_now_and_then(client);
+	spin_lock(&client->lower_lock);
+	list_add_tail(&read->node, &client->lower_queue);
+	spin_unlock(&client->lower_lock);
+	start_next(client);
+	return 0;
 }
 
 int bc_lower_init(void)

@@ -168,13 +168,15 @@ static enum bc_joined join_fill(struct bc_fill *fill, const struct bc_fill *reas
 	if (fill->state == BC_FILL_STORING && reason->wanted &&
 	    aim->want & bc_fill_all(fill) & ~bc_fill_complete(fill))
 		fill->more = true;
+	if (reason->priority == BC_PRIORITY_DEMAND || reason->priority < fill->priority) {
+		spin_lock(&fill->lock);
+		if (list_empty(&fill->waiters))
+			fill->deadline = reason->deadline;
+		spin_unlock(&fill->lock);
+	}
 	if (reason->priority >= fill->priority)
 		return BC_JOINED;
 	fill->priority = reason->priority;
-	spin_lock(&fill->lock);
-	if (list_empty(&fill->waiters))
-		fill->deadline = reason->deadline;
-	spin_unlock(&fill->lock);
 	return BC_RAISED;
 }
 
@@ -256,7 +258,11 @@ bool bc_fill_try_lower(struct bc_fill *fill)
 	return start;
 }
 
-static void end_if_new(struct bc_fill *fill, int error);
+static void end_if_new(struct bc_fill *fill, int error)
+{
+	bc_fill_end_if(fill, error, BIT(BC_FILL_NEW));
+}
+
 static bool end_if_unwanted(struct bc_fill *fill, int error);
 
 /* No daemon answers: what the mount wants now. */
@@ -289,6 +295,11 @@ void bc_fill_dispatch(struct bc_fill *fill)
 	if (object->lower_only || bc_object_bound(object) == BC_BOUND_LOWER) {
 		if (!bc_fill_try_lower(fill))
 			end_if_new(fill, -EIO);
+		return;
+	}
+	/* The store's version ends before this chunk: there is nothing to ask for. */
+	if (bc_object_bound(object) == BC_BOUND_STORE && !fill->length) {
+		end_if_new(fill, 0);
 		return;
 	}
 	if (READ_ONCE(fill->parked))
@@ -420,28 +431,24 @@ static void end_rest(struct bc_fill *fill, int error, struct list_head *waiters)
 	bc_fill_put(fill);	/* the table's */
 }
 
-static void end(struct bc_fill *fill, int error, bool only_if_new)
+bool bc_fill_end_if(struct bc_fill *fill, int error, unsigned int states)
 {
 	LIST_HEAD(waiters);
+	bool ends;
 
 	spin_lock(&bc_fills.lock);
-	if (fill->state == BC_FILL_ENDED || (only_if_new && fill->state != BC_FILL_NEW)) {
-		spin_unlock(&bc_fills.lock);
-		return;
-	}
-	end_locked(fill, error, &waiters);
+	ends = BIT(fill->state) & states & ~BIT(BC_FILL_ENDED);
+	if (ends)
+		end_locked(fill, error, &waiters);
 	spin_unlock(&bc_fills.lock);
-	end_rest(fill, error, &waiters);
+	if (ends)
+		end_rest(fill, error, &waiters);
+	return ends;
 }
 
 void bc_fill_end(struct bc_fill *fill, int error)
 {
-	end(fill, error, false);
-}
-
-static void end_if_new(struct bc_fill *fill, int error)
-{
-	end(fill, error, true);
+	bc_fill_end_if(fill, error, ~0U);
 }
 
 /* Who comes for its bytes raises the priority before he is among the waiters. */

@@ -9,6 +9,8 @@
  *                                   STORING -> RESTING -> ENDED   and no tier keeps it
  *              CLAIMED -> NEW                             the next blocks
  *              RESTING -> NEW                             a reader needs what it has not
+ *              RESTING -> STORING                         somebody wants it kept after all
+ *       NEW, CLAIMED -> STORING                           given up: what came is kept
  *   NEW -> LOWER -> ENDED                                   from the lower
  *   any -> ENDED with an error
  *
@@ -184,6 +186,12 @@ bool bc_fill_try_lower(struct bc_fill *fill);
 /* End a fill: complete its readers, take it off the table. What it has is lost. */
 void bc_fill_end(struct bc_fill *fill, int error);
 
+/* States that a fill is in until it has all that is wanted, or is given up. */
+#define BC_FILL_FETCHING	(BIT(BC_FILL_NEW) | BIT(BC_FILL_CLAIMED) | BIT(BC_FILL_LOWER))
+
+/* The same, if it is in one of these states. Return: whether it was. */
+bool bc_fill_end_if(struct bc_fill *fill, int error, unsigned int states);
+
 /* Complete the readers whose bytes are there. */
 void bc_fill_wake_covered(struct bc_fill *fill);
 
@@ -285,10 +293,17 @@ bool bc_fill_begin_store(struct bc_fill *fill);
 
 /**
  * bc_fill_settle - end a fill with an error, but keep the blocks that came
- * @fill: NEW or CLAIMED, else it is as bc_fill_end()
+ * @fill: one that is STORING or RESTING by now is left alone
  * @error: for its readers
  */
 void bc_fill_settle(struct bc_fill *fill, int error);
+
+/* Take the reads of a client, or all, off the waiters. fill->lock held. */
+void bc_fill_take_reads(struct bc_fill *fill, const struct bc_client *client,
+			struct list_head *taken);
+
+/* End reads that were taken, with an error. */
+void bc_fill_fail_reads(struct list_head *taken, int error);
 
 /* Nobody has the object open any more: end what only its readers waited for. */
 void bc_fills_cancel(struct bc_object *object);

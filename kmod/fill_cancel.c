@@ -56,7 +56,7 @@ void bc_fill_settle(struct bc_fill *fill, int error)
 	}
 	spin_unlock(&bc_fills.lock);
 	if (!stores) {
-		bc_fill_end(fill, error);
+		bc_fill_end_if(fill, error, BC_FILL_FETCHING);
 		return;
 	}
 	bc_stat_inc(error == -ETIMEDOUT ? BC_STAT_FETCH_TIMEOUT : BC_STAT_FETCH_FAILED);
@@ -65,8 +65,32 @@ void bc_fill_settle(struct bc_fill *fill, int error)
 	bc_fill_store(fill);
 }
 
+void bc_fill_take_reads(struct bc_fill *fill, const struct bc_client *client,
+			struct list_head *taken)
+{
+	struct bc_io *io, *next;
+
+	lockdep_assert_held(&fill->lock);
+	list_for_each_entry_safe(io, next, &fill->waiters, node) {
+		if (!client || io->object->client == client)
+			list_move_tail(&io->node, taken);
+	}
+}
+
+void bc_fill_fail_reads(struct list_head *taken, int error)
+{
+	struct bc_io *io, *next;
+
+	list_for_each_entry_safe(io, next, taken, node) {
+		list_del_init(&io->node);
+		if (error != -ECANCELED)
+			bc_stat_inc(BC_STAT_READ_ERRORS);
+		io->done(io, error);
+	}
+}
+
 /* Takes the reads of an object that nobody has open. fill->lock held. */
-static void take_reads(struct bc_fill *fill, const struct bc_object *object,
+static void take_forsaken(struct bc_fill *fill, const struct bc_object *object,
 		       struct list_head *taken)
 {
 	struct bc_io *io, *next;
@@ -104,31 +128,30 @@ static void cancel(struct bc_fill *fill, const struct bc_object *object, bool ki
 {
 	bool pinned = bc_pins_have(&object->key);
 	enum fate fate = GOES_ON;
-	struct bc_io *io, *next;
 	LIST_HEAD(taken);
 
 	spin_lock(&bc_fills.lock);
 	spin_lock(&fill->lock);
 	if (in_request(fill) && (killed || !fill->valid_pages)) {
-		take_reads(fill, object, &taken);
+		take_forsaken(fill, object, &taken);
 		if (!needed(fill, pinned))
 			fate = ENDS;
+	} else if (fill->state == BC_FILL_STORING) {
+		/* When it is stored they would begin anew, for nobody. */
+		take_forsaken(fill, object, &taken);
 	}
 	spin_unlock(&fill->lock);
 	if (fate == ENDS && bc_fill_begin_store(fill))
 		fate = STORES;
 	spin_unlock(&bc_fills.lock);
-	list_for_each_entry_safe(io, next, &taken, node) {
-		list_del_init(&io->node);
-		io->done(io, -ECANCELED);
-	}
+	bc_fill_fail_reads(&taken, -ECANCELED);
 	if (fate == GOES_ON)
 		return;
 	bc_stat_inc(BC_STAT_FETCH_CANCELLED);
 	if (fate == STORES)
 		bc_fill_store(fill);
 	else
-		bc_fill_end(fill, -ECANCELED);
+		bc_fill_end_if(fill, -ECANCELED, BC_FILL_FETCHING);
 }
 
 /* Is the file closed because a signal ended the process? */

@@ -42,7 +42,10 @@ static struct bc_fill *find_claimed(u64 id, u64 epoch, int *error)
 	if (!fill)
 		return NULL;
 	spin_lock(&bc_fills.lock);
-	if (fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
+	if (fill->id != id) {
+		/* It is another request by now. */
+		*error = -ENOENT;
+	} else if (fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
 		fill->lease = jiffies + bc_daemon_lease();
 		*error = 0;
 	} else if (fill->state != BC_FILL_ENDED) {
@@ -72,7 +75,9 @@ int bc_fill_claim(u64 id, u64 epoch, bool renew)
 	if (!fill)
 		return -ENOENT;
 	spin_lock(&bc_fills.lock);
-	if (renew && fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
+	if (fill->id != id) {
+		ret = -ENOENT;
+	} else if (renew && fill->state == BC_FILL_CLAIMED && fill->epoch == epoch) {
 		fill->lease = jiffies + bc_daemon_lease();
 	} else if (!renew && claimable(fill)) {
 		WRITE_ONCE(fill->state, BC_FILL_CLAIMED);

@@ -166,11 +166,11 @@ static bool answered(struct bc_fill *fill, u64 epoch)
 static void reprioritise(struct bc_fill *fill, bool urgent)
 {
 	lockdep_assert_held(&bc_fills.lock);
-	if (urgent) {
+	if (urgent)
 		fill->priority = BC_PRIORITY_DEMAND;
-		return;
-	}
-	fill->priority = fill->wanted ? BC_PRIORITY_PREFETCH : BC_PRIORITY_READAHEAD;
+	else
+		fill->priority = fill->wanted ? BC_PRIORITY_PREFETCH : BC_PRIORITY_READAHEAD;
+	/* The store answers: what is left has as long as the first. */
 	fill->deadline = jiffies + msecs_to_jiffies(fill->object->client->deadline_ms);
 }
 

@@ -59,7 +59,7 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 		io_copy(io, fill->pages, fill->length);
 		io->done(io, 0);
 		if (READ_ONCE(fill->state) == BC_FILL_RESTING && bc_fill_all_seen(fill))
-			bc_fill_end(fill, 0);
+			bc_fill_end_if(fill, 0, BIT(BC_FILL_RESTING));
 	}
 	return ret;
 }

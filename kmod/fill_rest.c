@@ -192,6 +192,6 @@ void bc_fill_store(struct bc_fill *fill)
 	/* The tier does not keep up: its readers are served, the chunk is not kept. */
 	atomic_dec(&bc_fills.storing);
 	bc_stat_inc(BC_STAT_NO_SPACE);
-	rest(fill, true);
+	rest(fill, false);
 	bc_fill_put(fill);
 }

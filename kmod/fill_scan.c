@@ -36,20 +36,34 @@ struct bc_fill *bc_fills_match(u64 *after, bool (*match)(struct bc_fill *fill, c
 	return found;
 }
 
-static bool of_client(struct bc_fill *fill, const void *client)
+/* It is the client's, or one of its reads waits in it. */
+static bool concerns(struct bc_fill *fill, const void *client)
 {
-	/* What is on its way to the tier ends by itself. */
-	return fill->object->client == client && fill->state != BC_FILL_STORING;
+	const struct bc_io *io;
+	bool found = fill->object->client == client;
+
+	spin_lock(&fill->lock);
+	list_for_each_entry(io, &fill->waiters, node)
+		found |= io->object->client == client;
+	spin_unlock(&fill->lock);
+	return found;
 }
 
 void bc_fills_abort(struct bc_client *client, int error)
 {
 	struct bc_fill *fill;
+	LIST_HEAD(reads);
 	u64 id = 0;
 
-	while ((fill = bc_fills_match(&id, of_client, client))) {
-		/* What rests was fetched well. */
-		bc_fill_end(fill, READ_ONCE(fill->state) == BC_FILL_RESTING ? 0 : error);
+	while ((fill = bc_fills_match(&id, concerns, client))) {
+		spin_lock(&fill->lock);
+		bc_fill_take_reads(fill, client, &reads);
+		spin_unlock(&fill->lock);
+		bc_fill_fail_reads(&reads, error);
+		/* What rests was fetched well; what is on its way to the tier ends by itself. */
+		if (fill->object->client == client &&
+		    !bc_fill_end_if(fill, 0, BIT(BC_FILL_RESTING)))
+			bc_fill_end_if(fill, error, BC_FILL_FETCHING);
 		bc_fill_put(fill);
 	}
 	bc_lower_purge(client);
@@ -90,25 +104,54 @@ static bool retry_due(const struct bc_fill *fill, unsigned long now)
 	       time_after_eq(now, fill->retry_at);
 }
 
+static bool has_waiters(struct bc_fill *fill)
+{
+	bool has;
+
+	spin_lock(&fill->lock);
+	has = !list_empty(&fill->waiters);
+	spin_unlock(&fill->lock);
+	return has;
+}
+
 static bool needs_attention(struct bc_fill *fill, const void *unused)
 {
 	unsigned long now = jiffies;
 
 	if (fill->state == BC_FILL_STORING)
-		return false;
+		return time_after(now, fill->deadline) && has_waiters(fill);
 	if (fill->state == BC_FILL_RESTING)
 		return time_after(now, fill->rests_until);
 	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
 	       retry_due(fill, now);
 }
 
+/* Who waits for what comes after the store may not wait for a device that hangs. */
+static void attend_storing(struct bc_fill *fill)
+{
+	LIST_HEAD(reads);
+
+	spin_lock(&bc_fills.lock);
+	spin_lock(&fill->lock);
+	if (fill->state == BC_FILL_STORING && time_after(jiffies, fill->deadline))
+		bc_fill_take_reads(fill, NULL, &reads);
+	spin_unlock(&fill->lock);
+	spin_unlock(&bc_fills.lock);
+	bc_fill_fail_reads(&reads, -ETIMEDOUT);
+}
+
 static void attend(struct bc_fill *fill)
 {
+	enum bc_fill_state state = READ_ONCE(fill->state);
 	unsigned long now = jiffies;
 	bool expired;
 
-	if (READ_ONCE(fill->state) == BC_FILL_RESTING) {
-		bc_fill_end(fill, 0);
+	if (state == BC_FILL_RESTING) {
+		bc_fill_end_if(fill, 0, BIT(BC_FILL_RESTING));
+		return;
+	}
+	if (state == BC_FILL_STORING) {
+		attend_storing(fill);
 		return;
 	}
 	if (time_after(now, fill->deadline)) {

@@ -26,6 +26,7 @@ struct bc_client {
 	u32 lower_epoch;	/* counts lower sources */
 	u32 lower_busy;		/* of this one */
 	u32 lower_left;		/* of those of before */
+	unsigned long lower_purged;	/* jiffies */
 	struct list_head lower_queue;
 };
 

@@ -65,19 +65,55 @@ static int write_blocks(struct bc_tier *tier, const struct bc_place *place,
 	return ret;
 }
 
-/* Their bytes are on the device. The descriptors come first: who finds the blocks asks for them. */
-static void describe(struct bc_tier *tier, const struct bc_place *place,
-		     const struct bc_fetched *fetched, u16 blocks)
+static void checksum(const struct bc_fetched *fetched, u16 blocks, u32 crc[BC_CHUNK_BLOCKS])
 {
-	u32 crc[BC_CHUNK_BLOCKS];
 	unsigned long mask = blocks;
 	u32 i;
 
 	for_each_set_bit(i, &mask, BC_CHUNK_BLOCKS)
 		crc[i] = bc_pages_crc(fetched->pages, i * BC_BLOCK_SIZE,
 				      min(fetched->bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE));
+}
+
+/* What the index says of a chunk, if that is still the entry of @hit. */
+static bool look_again(struct bc_tier *tier, const struct bc_key *key, u32 chunk,
+		       const struct bc_hit *hit, struct bc_hit *now)
+{
+	return bc_index_peek(&tier->index, key, chunk, now) && now->id == hit->id;
+}
+
+/* A new extent's bytes are on the device: who finds it in the index asks for its descriptors. */
+static void describe_new(struct bc_tier *tier, const struct bc_place *place,
+			 const struct bc_fetched *fetched)
+{
+	u32 crc[BC_CHUNK_BLOCKS];
+
+	checksum(fetched, fetched->blocks, crc);
 	spin_lock(&tier->lock);
-	bc_clean_set(tier, place, fetched->key, fetched->chunk, fetched->bytes, blocks, crc);
+	bc_clean_set(tier, place, fetched->key, fetched->chunk, fetched->bytes, fetched->blocks,
+		     crc);
+	spin_unlock(&tier->lock);
+}
+
+/*
+ * More bytes of an extent are on the device. In one step with the index: two may have stored the
+ * same blocks, and a descriptor that is read must not be written again.
+ */
+static void describe_more(struct bc_tier *tier, const struct bc_fetched *fetched,
+			  const struct bc_hit *hit, u16 blocks)
+{
+	u32 crc[BC_CHUNK_BLOCKS];
+	struct bc_hit now;
+
+	checksum(fetched, blocks, crc);
+	spin_lock(&tier->lock);
+	if (look_again(tier, fetched->key, fetched->chunk, hit, &now) &&
+	    blocks & ~now.valid) {
+		blocks &= ~now.valid;
+		bc_clean_set(tier, &hit->place, fetched->key, fetched->chunk, fetched->bytes,
+			     blocks, crc);
+		bc_index_add_blocks(&tier->index, hit->id, blocks);
+	}
 	spin_unlock(&tier->lock);
 }
 
@@ -97,8 +133,12 @@ static void unpin(struct bc_tier *tier, u32 id)
 		bc_tier_free_place(tier, &place);
 }
 
-/* An extent that was recovered without its end gets it, if nobody else has those blocks. */
-static bool extend(struct bc_tier *tier, struct bc_hit *hit, u32 bytes)
+/*
+ * An extent that was recovered without its end gets it, if nobody else has those blocks; unless
+ * somebody else was faster, who wanted the same.
+ */
+static bool extend(struct bc_tier *tier, const struct bc_key *key, u32 chunk, struct bc_hit *hit,
+		   u32 bytes)
 {
 	u32 count = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE);
 	struct bc_place more = {
@@ -106,13 +146,15 @@ static bool extend(struct bc_tier *tier, struct bc_hit *hit, u32 bytes)
 		.slot = hit->place.slot + hit->place.count,
 		.count = count - hit->place.count,
 	};
+	struct bc_hit now;
 	bool extended;
 
 	spin_lock(&tier->lock);
-	extended = !bc_frames_take(&tier->frames, &more);
-	if (extended && !bc_index_extend(&tier->index, hit->id, count, bytes)) {
-		bc_frames_release(&tier->frames, &more);
-		extended = false;
+	extended = look_again(tier, key, chunk, hit, &now) && now.bytes == bytes;
+	if (!extended && !bc_frames_take(&tier->frames, &more)) {
+		extended = bc_index_extend(&tier->index, hit->id, count, bytes);
+		if (!extended)
+			bc_frames_release(&tier->frames, &more);
 	}
 	spin_unlock(&tier->lock);
 	if (extended)
@@ -137,7 +179,7 @@ u16 bc_tier_prepare(const struct bc_key *key, u32 chunk, u32 bytes)
 	blocks = 0;
 	if (!bc_index_lookup(&tier->index, key, chunk, &hit))
 		goto out;
-	if (hit.bytes < bytes && !extend(tier, &hit, bytes)) {
+	if (hit.bytes < bytes && !extend(tier, key, chunk, &hit, bytes)) {
 		drop(tier, hit.id);
 		goto out;
 	}
@@ -162,17 +204,16 @@ static int store_more(struct bc_tier *tier, const struct bc_fetched *fetched)
 		drop(tier, hit.id);
 		return -ENOENT;
 	}
-	if (hit.bytes < fetched->bytes && !extend(tier, &hit, fetched->bytes)) {
+	if (hit.bytes < fetched->bytes &&
+	    !extend(tier, fetched->key, fetched->chunk, &hit, fetched->bytes)) {
 		drop(tier, hit.id);
 		return -ENOENT;
 	}
 	missing = fetched->blocks & ~hit.valid;
 	if (missing)
 		ret = write_blocks(tier, &hit.place, fetched, missing);
-	if (missing && !ret) {
-		describe(tier, &hit.place, fetched, missing);
-		bc_index_add_blocks(&tier->index, hit.id, missing);
-	}
+	if (missing && !ret)
+		describe_more(tier, fetched, &hit, missing);
 	unpin(tier, hit.id);
 	return ret;
 }
@@ -220,7 +261,7 @@ static int store_new(struct bc_tier *tier, const struct bc_fetched *fetched)
 	/* If it failed the place stays in use until the next attach: nobody must try it too. */
 	if (ret)
 		return ret;
-	describe(tier, &place, fetched, fetched->blocks);
+	describe_new(tier, &place, fetched);
 	ret = insert(tier, fetched, &place);
 	if (ret)
 		bc_tier_free_place(tier, &place);

@@ -18,7 +18,7 @@ struct run {
 	struct bio_vec bvecs[];
 };
 
-/* Any context but hard interrupts. */
+/* Any context: of a bio that ended in a hard interrupt, too. */
 static void run_done(struct bc_io *io, int error)
 {
 	struct run *run = container_of(io, struct run, io);

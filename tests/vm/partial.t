@@ -16,6 +16,7 @@
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -274,11 +275,36 @@ t.ok(right and t.wait_for(idle, 20), "a block came, and is being written")
 fd = os.open(f"{TARGET}/big", os.O_RDONLY)
 prefetch(fd, 14 * MIB, MIB)
 os.close(fd)
+child = os.fork()
+if not child:
+    pread("big", 15 * MIB + 3 * BLOCK)
+    pread("big", 15 * MIB + 9 * BLOCK)
+    os._exit(0)
+t.ok(t.wait_for(lambda: (15 * MIB + 3 * BLOCK, 15 * MIB + 4 * BLOCK) in gets("big", before) and idle()
+                and re.search("folio_wait|wait_on_page|filemap_", t.kernel_stack(child)), 20),
+     "another reader waits for what comes after that", t.kernel_stack(child))
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+os.makedirs("/data/impatient", exist_ok=True)
+status, output = t.mount(LOWER, "/data/impatient", ro=True, volume=VOLUME, ttl="1h", deadline="2s")
+t.same(status, 0, "a mount with a short deadline", output)
+fd = os.open("/data/impatient/big", os.O_RDONLY)
+t.same(os.pread(fd, 4096, 16 * MIB), truth["big"][16 * MIB:16 * MIB + 4096], "it reads, too")
+t.wait_for(idle, 20)
+try:
+    os.pread(fd, 4096, 16 * MIB + 8 * BLOCK)
+    error = None
+except OSError as e:
+    error = e.errno
+t.same(h.name(error), "EIO", "who waits for what comes after that waits no longer than the deadline, while the device hangs")
+os.close(fd)
 t.run_ok("it is written", "dmsetup", "resume", "held")
 t.ok(t.wait_for(lambda: idle() and sum(b - a for a, b in gets("big", before)) >= MIB, 20),
      "who asked for the chunk meanwhile gets all of it", gets("big", before))
 right, asked = pread("big", 14 * MIB, MIB)
 t.ok(right and not twice(gets("big", before)), "... nothing of it twice", right, asked)
+t.run_ok("the impatient mount goes", "umount", "/data/impatient")
+t.ok(not [x for x in gets("big", before) if x[0] == 15 * MIB + 9 * BLOCK], "what one waited for who was killed is not fetched", gets("big", before))
 
 # --- a restart
 
