@@ -91,7 +91,7 @@ void bc_fill_fail_reads(struct list_head *taken, int error)
 
 /* Takes the reads of an object that nobody has open. fill->lock held. */
 static void take_forsaken(struct bc_fill *fill, const struct bc_object *object,
-		       struct list_head *taken)
+			  struct list_head *taken)
 {
 	struct bc_io *io, *next;
 

@@ -93,7 +93,7 @@ static void call_work(struct work_struct *work)
 }
 
 struct bc_call *bc_call_new(struct bc_mount *mount, int (*run)(struct bc_call *call),
-			     const char *name, size_t length)
+			    const char *name, size_t length)
 {
 	struct bc_call *call = kzalloc(sizeof(*call) + length + 1, GFP_KERNEL);
 
