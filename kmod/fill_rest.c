@@ -32,15 +32,20 @@ bool bc_fills_rest_full(u32 more)
 	return resting && resting + more >= READ_ONCE(max_resting);
 }
 
+static void queue_store(struct bc_fill *fill)
+{
+	bc_fill_get(fill);	/* the store worker's */
+	atomic_inc(&bc_fills.storing);
+	queue_work(bc_fills.store_wq, &fill->store_work);
+}
+
 void bc_fill_store_again(struct bc_fill *fill)
 {
 	lockdep_assert_held(&bc_fills.lock);
 	bc_fills.resting--;
 	bc_fills.count++;
 	WRITE_ONCE(fill->state, BC_FILL_STORING);
-	bc_fill_get(fill);	/* the store worker's */
-	atomic_inc(&bc_fills.storing);
-	queue_work(bc_fills.store_wq, &fill->store_work);
+	queue_store(fill);
 	/* The scan may have seen neither count. */
 	bc_fills_scan_later();
 }
@@ -124,17 +129,19 @@ static bool begin_rest(struct bc_fill *fill)
 static void rest(struct bc_fill *fill, bool wanted)
 {
 	struct bc_fill *other = NULL;
-	bool rests;
+	bool rests, again;
 
 	spin_lock(&bc_fills.lock);
-	rests = begin_rest(fill);
+	/* Somebody asked for it to be kept after the tier was asked without that. */
+	again = fill->state == BC_FILL_STORING && fill->wanted && !wanted &&
+		!READ_ONCE(fill->object->client->dead);
+	if (again)
+		queue_store(fill);
+	rests = !again && begin_rest(fill);
 	if (rests)
 		other = one_too_many();
-	/* Somebody asked for it to be kept after the tier was asked without that. */
-	if (rests && fill->wanted && !wanted)
-		bc_fill_store_again(fill);
 	spin_unlock(&bc_fills.lock);
-	if (!rests)
+	if (!rests && !again)
 		bc_fill_end(fill, 0);
 	if (other) {
 		bc_fill_end(other, 0);
@@ -193,5 +200,6 @@ void bc_fill_store(struct bc_fill *fill)
 	atomic_dec(&bc_fills.storing);
 	bc_stat_inc(BC_STAT_NO_SPACE);
 	rest(fill, false);
+	fetch_more(fill);
 	bc_fill_put(fill);
 }

@@ -30,7 +30,8 @@ static struct {
 	atomic_t changes;
 	atomic_t count;
 	atomic_t marks;			/* entries with BC_IDENTITY_WRITTEN */
-	s64 lost_at[2];		/* latest written_at of marks that are gone; [1]: of directories */
+	spinlock_t lost_lock;		/* inside bucket->lock */
+	struct bc_lost lost[2];		/* marks that are gone; [1]: of directories */
 	atomic_t hand;
 } table;
 
@@ -95,12 +96,16 @@ static void count_mark(const struct bc_identity *was, const struct bc_identity *
 		atomic_add_return(change, &table.marks);
 }
 
-/* Two at once may remember the earlier: both are of just now. */
-static void remember_lost(enum bc_identity_kind kind, s64 written_at)
+static void remember_lost(const struct bc_identity *mark)
 {
-	s64 *at = &table.lost_at[kind == BC_IDENTITY_DIR];
+	struct bc_lost *lost = &table.lost[mark->kind == BC_IDENTITY_DIR];
+	/* One that is open for writing has not been written, or not for the last time. */
+	s64 written_at = mark->written_at ?: ktime_get_real_seconds();
 
-	WRITE_ONCE(*at, max(READ_ONCE(*at), written_at));
+	spin_lock(&table.lost_lock);
+	lost->written_at = max(lost->written_at, written_at);
+	lost->mark_ns = max(lost->mark_ns, mark->mark_ns);
+	spin_unlock(&table.lost_lock);
 }
 
 /*
@@ -115,9 +120,7 @@ static bool may_evict(const struct entry *entry)
 		return true;
 	if ((u32)atomic_read(&table.marks) <= table.max / 2)
 		return false;
-	/* One that is open for writing has not been written, or not for the last time. */
-	remember_lost(entry->identity.kind, entry->identity.written_at ?:
-					    ktime_get_real_seconds());
+	remember_lost(&entry->identity);
 	return true;
 }
 
@@ -489,19 +492,24 @@ int bc_identity_mark(const struct bc_identity *mark)
  */
 void bc_identity_lose_mark(const struct bc_identity *mark)
 {
-	remember_lost(mark->kind, mark->written_at);
+	remember_lost(mark);
 	bc_identity_forget(&mark->volume, &mark->path);
 }
 
 /**
- * bc_identity_lost_at - were there so many marks that some had to go?
+ * bc_identity_lost - were there so many marks that some had to go?
  * @kind: of what
  *
- * Return: the latest written_at of those that went; 0 = none did.
+ * Process context, does not sleep. Return: the latest of those that went; zeroes = none did.
  */
-s64 bc_identity_lost_at(enum bc_identity_kind kind)
+struct bc_lost bc_identity_lost(enum bc_identity_kind kind)
 {
-	return READ_ONCE(table.lost_at[kind == BC_IDENTITY_DIR]);
+	struct bc_lost lost;
+
+	spin_lock(&table.lost_lock);
+	lost = table.lost[kind == BC_IDENTITY_DIR];
+	spin_unlock(&table.lost_lock);
+	return lost;
 }
 
 /* Take the entries of one bucket that are of a volume and were not written here. */
@@ -739,7 +747,8 @@ int bc_identity_init(u32 max)
 	atomic_set(&table.count, 0);
 	atomic_set(&table.marks, 0);
 	atomic_set(&table.hand, 0);
-	memset(table.lost_at, 0, sizeof(table.lost_at));
+	spin_lock_init(&table.lost_lock);
+	memset(table.lost, 0, sizeof(table.lost));
 	return 0;
 }
 

@@ -81,7 +81,14 @@ void bc_identity_forget_volume(const struct bc_key *volume);
 int bc_identity_mark(const struct bc_identity *mark);
 void bc_identity_unmark(const struct bc_identity *judged);
 void bc_identity_lose_mark(const struct bc_identity *mark);
-s64 bc_identity_lost_at(enum bc_identity_kind kind);
+
+/* The latest of marks that the table had no room for. */
+struct bc_lost {
+	s64 written_at;		/* seconds since the epoch; 0 = none was lost */
+	s64 mark_ns;
+};
+
+struct bc_lost bc_identity_lost(enum bc_identity_kind kind);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

@@ -342,6 +342,55 @@ void bc_version_forget(struct bc_inode *visible)
 	bc_identity_forget(bc_client_volume_id(BC_M(visible->vfs.i_sb)->client), &visible->key);
 }
 
+/* The last rename of a directory above, here: the path may have named another file before. */
+static struct bc_lost last_renamed_above(struct bc_inode *visible)
+{
+	const struct bc_key *volume = bc_client_volume_id(BC_M(visible->vfs.i_sb)->client);
+	struct bc_lost last = bc_identity_lost(BC_IDENTITY_DIR);
+	const char *slash = visible->path;
+	struct bc_identity id;
+	struct bc_key key;
+
+	for (; (slash = strchr(slash, '/')); slash++) {
+		bc_key_path(volume, visible->path, slash - visible->path, &key);
+		if (!bc_identity_find(volume, &key, &id) || id.kind != BC_IDENTITY_DIR ||
+		    !(id.flags & BC_IDENTITY_WRITTEN))
+			continue;
+		last.mark_ns = max(last.mark_ns, id.mark_ns);
+		last.written_at = max(last.written_at, id.written_at);
+	}
+	return last;
+}
+
+/* What a mapping wrote since then told nobody, but the lower shows it. */
+static s64 written_since(struct bc_inode *visible, s64 at)
+{
+	struct bc_lower_attr attr;
+
+	attr_of(visible, &attr);
+	return max(at, min_t(s64, attr.mtime, ktime_get_real_seconds()));
+}
+
+/* Nothing is known of a path. Return: when it may have been written here last, or 0. */
+static s64 unknown_written_at(struct bc_inode *visible)
+{
+	s64 at;
+
+	if (!test_bit(BC_MOUNT_WRITABLE, &BC_M(visible->vfs.i_sb)->flags))
+		return 0;
+	at = max(last_renamed_above(visible).written_at,
+		 bc_identity_lost(BC_IDENTITY_FILE).written_at);
+	return at ? written_since(visible, at) : 0;
+}
+
+/* It was marked. Return: when it became another file since, by a rename above it; or 0. */
+static s64 moved_since(struct bc_inode *visible, const struct bc_identity *mark)
+{
+	struct bc_lost last = last_renamed_above(visible);
+
+	return last.mark_ns > mark->mark_ns ? written_since(visible, last.written_at) : 0;
+}
+
 static void take_version(struct bc_identity *to, const struct bc_identity *from)
 {
 	memcpy(to->etag, from->etag, sizeof(to->etag));
@@ -350,11 +399,13 @@ static void take_version(struct bc_identity *to, const struct bc_identity *from)
 }
 
 /* Is the lower file the known version, though perhaps renamed? @attr: what it shows. */
-static bool has_version(const struct bc_identity *id, const struct bc_lower_attr *attr)
+static bool has_version(struct bc_inode *visible, const struct bc_identity *id,
+			const struct bc_lower_attr *attr)
 {
 	if (!(id->flags & BC_IDENTITY_WRITTEN))
 		return true;
-	return id->flags & BC_IDENTITY_MOVED && !bc_lower_attr_moved(&id->moved, attr);
+	return id->flags & BC_IDENTITY_MOVED && !bc_lower_attr_moved(&id->moved, attr) &&
+	       !moved_since(visible, id);
 }
 
 /* It has happened: without memory for the mark, whatever is not known counts as written. */
@@ -391,7 +442,7 @@ void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inod
 	}
 	attr_of(from, &id.moved);
 	/* Known: what the store will have. Else what it has not any more. */
-	if (find_identity(from, &was) && has_version(&was, &id.moved)) {
+	if (find_identity(from, &was) && has_version(from, &was, &id.moved)) {
 		id.flags |= BC_IDENTITY_MOVED;
 		take_version(&id, &was);
 	} else if (bc_identity_find(volume, &id.path, &was) && was.kind == BC_IDENTITY_FILE &&
@@ -399,53 +450,6 @@ void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inod
 		take_version(&id, &was);
 	}
 	mark_renamed(&id);
-}
-
-/* The last rename of a directory above, here: the path may have named another file before. */
-struct renamed {
-	s64 mark_ns;		/* 0 = there was none */
-	s64 written_at;
-};
-
-static struct renamed last_renamed_above(struct bc_inode *visible)
-{
-	const struct bc_key *volume = bc_client_volume_id(BC_M(visible->vfs.i_sb)->client);
-	const char *slash = visible->path;
-	struct renamed last = {};
-	struct bc_identity id;
-	struct bc_key key;
-
-	for (; (slash = strchr(slash, '/')); slash++) {
-		bc_key_path(volume, visible->path, slash - visible->path, &key);
-		if (!bc_identity_find(volume, &key, &id) || id.kind != BC_IDENTITY_DIR ||
-		    !(id.flags & BC_IDENTITY_WRITTEN))
-			continue;
-		last.mark_ns = max(last.mark_ns, id.mark_ns);
-		last.written_at = max(last.written_at, id.written_at);
-	}
-	return last;
-}
-
-/* Nothing is known of a path. Return: when it may have been written here last, or 0. */
-static s64 unknown_written_at(struct bc_inode *visible)
-{
-	s64 at;
-
-	if (!test_bit(BC_MOUNT_WRITABLE, &BC_M(visible->vfs.i_sb)->flags))
-		return 0;
-	at = max(last_renamed_above(visible).written_at, bc_identity_lost_at(BC_IDENTITY_FILE));
-	return max(at, bc_identity_lost_at(BC_IDENTITY_DIR));
-}
-
-/* It was marked. Return: when it became another file since, by a rename above it; or 0. */
-static s64 moved_since(struct bc_inode *visible, const struct bc_identity *mark)
-{
-	struct renamed last = last_renamed_above(visible);
-	s64 lost_at = bc_identity_lost_at(BC_IDENTITY_DIR);
-
-	if (last.mark_ns > mark->mark_ns)
-		return last.written_at;
-	return lost_at > mark->written_at ? lost_at : 0;
 }
 
 /*

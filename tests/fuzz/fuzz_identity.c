@@ -196,7 +196,7 @@ static void check_all(void)
 	}
 	need(bc_identity_count() == total);
 	need(!bc_identity_for_each(count_one, &visited) && visited == total);
-	need(!bc_identity_lost_at(BC_IDENTITY_FILE) && !bc_identity_lost_at(BC_IDENTITY_DIR));
+	need(!bc_identity_lost(BC_IDENTITY_FILE).written_at && !bc_identity_lost(BC_IDENTITY_DIR).written_at);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -414,11 +414,11 @@ static void mark_lost(void **state)
 	store('a', 100);
 	bc_identity_lose_mark(&id);
 	assert_int_equal(known(), 0);
-	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 7);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_FILE).written_at, 7);
 	id.written_at = 6;
 	bc_identity_lose_mark(&id);
-	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 7);
-	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_DIR), 0);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_FILE).written_at, 7);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_DIR).written_at, 0);
 }
 
 /* Guards: a path that became a directory, or was forgotten, can be marked. */
@@ -467,13 +467,13 @@ static void marks_stay(void **state)
 		assert_int_equal(bc_identity_store(&id), 0);
 	}
 	assert_int_equal(found().written_at, 5);
-	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 0);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_FILE).written_at, 0);
 	for (n = 0; n < 4 * MAX; n++) {
 		id = mark_of(n, n >> 8, 10, 6);
 		id.path.bytes[14] = 2;
 		assert_int_equal(bc_identity_mark(&id), 0);
 	}
-	assert_int_equal(bc_identity_lost_at(BC_IDENTITY_FILE), 6);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_FILE).written_at, 6);
 	assert_true(bc_identity_count() <= MAX + 1);
 }
 
