@@ -24,8 +24,8 @@ static struct model {
 	u32 name;
 	struct bc_place place;
 	u32 bytes, pins;
-	u16 verified;
-	bool pinned, demoted;
+	u16 verified, valid;
+	bool pinned, demoted, open;
 } model[ENTRIES_MAX];
 
 static struct bc_index bc_index;
@@ -92,25 +92,55 @@ static void forget(struct model *m, const struct bc_place *place)
 	memset(m, 0, sizeof(*m));
 }
 
-static void insert(u32 name, struct input *input)
+/* A whole extent, or some blocks of one, to which more may come. */
+static int insert_at(const struct bc_key *key, u32 chunk, const struct bc_place *place,
+		     const struct model *new, u8 flags)
 {
-	u32 blocks = 1 + take8(input) % BC_FRAME_BLOCKS, bytes;
+	if (new->valid == bc_blocks_mask(place->count) && !new->open)
+		return bc_index_insert(&bc_index, key, chunk, place, new->bytes, new->verified,
+				       flags);
+	return bc_index_insert_part(&bc_index, key, chunk, place, new->bytes, new->valid,
+				    flags | (new->open ? BC_ENTRY_OPEN : 0));
+}
+
+/* What is to be inserted: a part if @part says which, whole else. */
+static struct model newcomer(u32 name, u32 blocks, u16 part, struct input *input)
+{
+	struct model new = {
+		.is = LIVE, .name = name, .valid = bc_blocks_mask(blocks),
+		.bytes = blocks * BC_BLOCK_SIZE,
+	};
+
+	if (!(part & new.valid)) {
+		new.verified = take8(input);
+		new.bytes -= take16(input);
+		return new;
+	}
+	new.valid &= part;
+	new.open = part & BIT(15);
+	if (!new.open)
+		new.bytes -= take16(input);
+	return new;
+}
+
+static void insert(u32 name, u16 part, struct input *input)
+{
+	u32 blocks = 1 + take8(input) % BC_FRAME_BLOCKS;
 	u8 flags = take8(input) & (BC_ENTRY_PINNED | BC_ENTRY_MAIN);
+	struct model new = newcomer(name, blocks, part, input);
 	struct bc_key key = key_of(name);
-	u16 verified = take8(input);
 	struct bc_place place;
 	struct bc_hit hit;
 	int want = 0, ret;
 
 	if (bc_frames_alloc(&frames, blocks, &place))
 		return;
-	bytes = blocks * BC_BLOCK_SIZE - take16(input);
 	if (live(name))
 		want = -EEXIST;
 	else if (group_full(group_of(name)))
 		want = -ENOSPC;
 	need(bc_evict_entry_free(&evict, &key, chunk_of(name)) == !group_full(group_of(name)));
-	ret = bc_index_insert(&bc_index, &key, chunk_of(name), &place, bytes, verified, flags);
+	ret = insert_at(&key, chunk_of(name), &place, &new, flags);
 	need(ret == want);
 	if (ret) {
 		bc_frames_release(&frames, &place);
@@ -121,10 +151,9 @@ static void insert(u32 name, struct input *input)
 	bc_index_unpin(&bc_index, hit.id);
 	need(hit.id < bc_index.entries && model[hit.id].is == FREE);
 	need(hit.id / bc_index.group_entries == group_of(name));
-	model[hit.id] = (struct model){
-		.is = LIVE, .name = name, .place = place, .bytes = bytes, .verified = verified,
-		.pinned = flags & BC_ENTRY_PINNED,
-	};
+	new.place = place;
+	new.pinned = flags & BC_ENTRY_PINNED;
+	model[hit.id] = new;
 }
 
 static void lookup(u32 name)
@@ -142,6 +171,7 @@ static void lookup(u32 name)
 		return;
 	need(hit.id == m - model && same_place(&hit.place, &m->place));
 	need(hit.bytes == m->bytes && bytes == m->bytes && hit.verified == m->verified);
+	need(hit.valid == m->valid && hit.open == m->open);
 	m->pins++;
 	pins[nr_pins++] = hit.id;
 }
@@ -258,6 +288,41 @@ static void verify(u32 which, u16 mask)
 	m->verified |= mask;
 }
 
+/* Blocks came to an extent that is there in part; of one that is there as a whole nothing changes. */
+static void add_blocks(u32 which, u16 blocks)
+{
+	struct model *m = &model[pins[which]];
+
+	need(bc_index_add_blocks(&bc_index, pins[which], blocks) == (m->is == LIVE));
+	if (m->is == LIVE)
+		m->valid |= blocks & bc_blocks_mask(m->place.count);
+}
+
+/* An open extent gets more blocks, behind it, if they are free. */
+static void extend(u32 which, u32 count, u16 tail)
+{
+	struct model *m = &model[pins[which]];
+	struct bc_place more = m->place;
+	bool can = m->is == LIVE && m->open && count > m->place.count &&
+		   m->place.slot + count <= BC_FRAME_BLOCKS;
+	u32 bytes = count * BC_BLOCK_SIZE - tail;
+
+	more.slot += m->place.count;
+	more.count = count - m->place.count;
+	if (count <= m->place.count || more.slot + more.count > BC_FRAME_BLOCKS ||
+	    bc_frames_take(&frames, &more)) {
+		return;
+	}
+	need(bc_index_extend(&bc_index, pins[which], count, bytes) == can);
+	if (!can) {
+		bc_frames_release(&frames, &more);
+		return;
+	}
+	m->place.count = count;
+	m->bytes = bytes;
+	m->open = false;
+}
+
 static void admit(u32 name, bool room)
 {
 	struct bc_key key = key_of(name);
@@ -270,11 +335,11 @@ static void step(struct input *input)
 {
 	u8 what = take8(input), arg = take8(input);
 
-	switch (what % 14) {
+	switch (what % 17) {
 	case 0:
 	case 1:
 	case 2:
-		insert(arg % NAMES, input);
+		insert(arg % NAMES, 0, input);
 		break;
 	case 3:
 	case 4:
@@ -283,7 +348,7 @@ static void step(struct input *input)
 	case 5:
 	case 6:
 		if (nr_pins)
-			unpin(arg % nr_pins, what / 14);
+			unpin(arg % nr_pins, what / 17);
 		break;
 	case 7:
 		remove_name(arg % NAMES);
@@ -303,9 +368,20 @@ static void step(struct input *input)
 	case 12:
 		bc_index.tick += arg;
 		break;
+	case 14:
+		insert(arg % NAMES, take16(input), input);
+		break;
+	case 15:
+		if (nr_pins)
+			add_blocks(arg % nr_pins, take16(input));
+		break;
+	case 16:
+		if (nr_pins)
+			extend(arg % nr_pins, 1 + take8(input) % BC_FRAME_BLOCKS, take16(input));
+		break;
 	case 13:
 		if (nr_pins && what & 16)
-			verify(arg % nr_pins, 1U << what / 14);
+			verify(arg % nr_pins, 1U << what / 17);
 		else
 			admit(arg % NAMES, what & 32);
 		break;
