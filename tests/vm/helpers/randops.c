@@ -563,10 +563,11 @@ static uint32_t serving_daemon(void)
 
 static void start_daemon(void)
 {
-	daemon_pid = fork();
-	if (daemon_pid < 0)
+	pid_t pid = fork();
+
+	if (pid < 0)
 		die("fork: %m\n");
-	if (!daemon_pid) {
+	if (!pid) {
 		char *argv[] = { "sh", "-c", daemon_command, NULL };
 
 		int null = open("/dev/null", O_WRONLY);
@@ -577,6 +578,8 @@ static void start_daemon(void)
 		execv("/bin/sh", argv);
 		_exit(127);
 	}
+	/* Here only: what it is in is shared. */
+	daemon_pid = pid;
 }
 
 static void await_daemon(void)
@@ -635,6 +638,12 @@ static void file_put(struct file *f)
 	free(f);
 }
 
+/* Is it surely of the version that the store has? */
+static bool of_store(const struct mapping *m)
+{
+	return m->can.count == 1 && !m->can.live && m->can.may[0] == m->path->store.content;
+}
+
 /* A writer came through the mount: who has the file open reads the lower from now on. */
 static void writer_came(const struct file *f)
 {
@@ -646,6 +655,10 @@ static void writer_came(const struct file *f)
 		may_clear(&files[i].can);
 		files[i].can.live = true;
 	}
+	/* Of what the lower had, no more is to be had. */
+	for (i = 0; i < MAPS; i++)
+		if (maps[i].at && maps[i].file == f && !of_store(&maps[i]))
+			maps[i].may_fail = true;
 }
 
 /* @since: seconds before the call. */
@@ -1082,7 +1095,11 @@ static void op_map_check(struct mapping *m)
 		failed_reads++;
 		note(" (SIGBUS)");
 		if (!m->may_fail && !daemon_command && m->changes == m->path->changes)
-			wrong("SIGBUS");
+			wrong("SIGBUS in a mapping of %s: %u versions%s%s, of the store%s%s",
+			      m->path->name, m->can.count, m->can.live ? " or the lower's" : "",
+			      of_store(m) ? " which it has" : " which it has not",
+			      m->path->written ? ", written" : "",
+			      m->path->store.content ? "" : ", which has none");
 		return;
 	}
 	narrow(&m->can, m->file, from, length, buffer, length, "mapping");
