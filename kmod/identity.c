@@ -270,98 +270,6 @@ int bc_identity_store(const struct bc_identity *identity)
 }
 
 /**
- * bc_identity_seen_file - the lower has shown a file
- * @volume: volume id
- * @path: path hash
- * @attr: what it showed
- *
- * Only who may do what with it is taken, and nothing of one that the store was not asked about:
- * size and times are compared with what the lower shows later. Of one that moved since the store
- * was asked, no rights are known until it is asked again. Process context, does not sleep.
- */
-void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *path,
-			   const struct bc_lower_attr *attr)
-{
-	struct bucket *bucket = bucket_of(path);
-	struct entry *entry;
-	bool differs = false;
-
-	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, volume, path);
-	if (entry && entry->identity.kind == BC_IDENTITY_FILE) {
-		struct bc_lower_attr *lower = &entry->identity.lower;
-		u32 mode = attr->mode & (bc_lower_attr_moved(lower, attr) ? S_IFMT : ~0U);
-
-		differs = lower->mode != mode || lower->uid != attr->uid ||
-			  lower->gid != attr->gid || lower->ino != attr->ino;
-		lower->mode = mode;
-		lower->uid = attr->uid;
-		lower->gid = attr->gid;
-		lower->ino = attr->ino;
-	}
-	spin_unlock(&bucket->lock);
-	if (differs)
-		changed();
-}
-
-/* So often a tier gets to know that a directory is as it was. */
-#define SEEN_INTERVAL_NS	(600LL * 1000000000)
-
-static bool attr_equal(const struct bc_lower_attr *a, const struct bc_lower_attr *b)
-{
-	return !bc_lower_attr_moved(a, b) && a->ctime == b->ctime &&
-	       a->ctime_nsec == b->ctime_nsec && a->mode == b->mode && a->uid == b->uid &&
-	       a->gid == b->gid && a->ino == b->ino;
-}
-
-/* bucket->lock held. Return: whether tiers should know. */
-static bool update_dir(struct bc_identity *was, const struct bc_identity *is)
-{
-	bool differs = !attr_equal(&was->lower, &is->lower) ||
-		       is->resolved_ns - was->resolved_ns > SEEN_INTERVAL_NS;
-
-	was->lower = is->lower;
-	if (differs)
-		was->resolved_ns = is->resolved_ns;
-	return differs;
-}
-
-/**
- * bc_identity_seen_dir - the lower has shown a directory
- * @volume: volume id
- * @path: path hash
- * @attr: what it showed
- *
- * A mark of a file that was here stays; without memory it is not known. Process context, may
- * sleep for memory.
- */
-void bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
-			  const struct bc_lower_attr *attr)
-{
-	struct bc_identity id = {
-		.volume = *volume,
-		.path = *path,
-		.kind = BC_IDENTITY_DIR,
-		.lower = *attr,
-		.resolved_ns = ktime_get_boottime_ns(),
-	};
-	struct bucket *bucket = bucket_of(path);
-	bool known, differs = false;
-	struct entry *entry;
-
-	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, volume, path);
-	known = entry && entry->identity.kind == BC_IDENTITY_DIR;
-	if (known)
-		differs = update_dir(&entry->identity, &id);
-	spin_unlock(&bucket->lock);
-	if (!known)
-		insert(&id, ANSWER);
-	if (!known || differs)
-		changed();
-}
-
-/**
  * bc_identity_insert_loaded - record what a tier knew
  * @identity: of bc_identity_decode(); what is known already is newer and stays
  *
@@ -677,13 +585,13 @@ static bool decode_etag(const struct bc_disk_identity *disk, struct bc_identity 
 /* Does the rest go with the kind? */
 static bool kind_valid(const struct bc_identity *identity)
 {
-	u32 type = identity->lower.mode & S_IFMT;
+	u32 type = identity->lower.mode & 0170000;
 
 	switch (identity->kind) {
 	case BC_IDENTITY_FILE:
-		return type == S_IFREG && identity->etag_length;
+		return type == 0100000 && identity->etag_length;
 	case BC_IDENTITY_DIR:
-		return type == S_IFDIR && !identity->etag_length;
+		return type == 0040000 && !identity->etag_length;
 	default:
 		return false;
 	}

@@ -71,10 +71,6 @@ void bc_identity_exit(void);
 bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 		      struct bc_identity *out);
 int bc_identity_store(const struct bc_identity *identity);
-void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *path,
-			   const struct bc_lower_attr *attr);
-void bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
-			  const struct bc_lower_attr *attr);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_volume(const struct bc_key *volume);

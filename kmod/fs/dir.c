@@ -207,17 +207,13 @@ int bc_dentry_refresh(struct dentry *dentry, bool force)
 		int good = same_file(dentry, &stat, generation);
 
 		/* An answer from before a write would hide it: the next one asks again. */
-		if (good && bc_visible_update(d_inode(dentry), &stat, &changes)) {
+		if (good && bc_visible_update(d_inode(dentry), &stat, &changes))
 			bc_dentry_set_lower(dentry, &path, generation, &stat);
-			bc_known_seen(dentry, d_inode(dentry));
-		}
 		path_put(&path);
 		return good;
 	}
-	if (error == -ENOENT || error == -ENOTDIR) {
-		bc_known_gone(dentry);
+	if (error == -ENOENT || error == -ENOTDIR)
 		return 0;
-	}
 	/* No such error says anything of the file. */
 	return bc_lower_lost(error) ? 1 : error;
 }
@@ -335,34 +331,23 @@ struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat)
 struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
 {
 	struct bc_mount *mount = BC_M(dir->i_sb);
-	struct kstat stat, known_stat;
 	struct dentry *found;
 	struct inode *inode;
 	struct path lower;
+	struct kstat stat;
 	u64 generation;
-	bool known;
 	int error;
 
 	if (dentry->d_name.len > NAME_MAX)
 		return ERR_PTR(-ENAMETOOLONG);
-	/* What is known need not be waited for as long as what is not. */
-	known = bc_known_find(dentry, &known_stat);
-	error = bc_lower_lookup(dentry, msecs_to_jiffies(known ? BC_PATIENCE_MS :
-							 mount->options.deadline_ms),
-				&lower, &generation, &stat);
-	if (error == -ENOENT) {
-		bc_known_gone(dentry);
+	error = bc_lower_lookup(dentry, msecs_to_jiffies(mount->options.deadline_ms), &lower,
+				&generation, &stat);
+	if (error == -ENOENT)
 		return d_splice_alias(NULL, dentry);
-	}
-	/* It stays without a lower, which is asked as soon as that is trusted again. */
-	if (known && bc_lower_lost(error))
-		return d_splice_alias(bc_dentry_inode(dentry, &known_stat), dentry);
 	if (error)
 		return ERR_PTR(error);
 	inode = bc_dentry_inode(dentry, &stat);
 	bc_dentry_set_lower(dentry, &lower, generation, &stat);
-	if (!IS_ERR(inode))
-		bc_known_seen(dentry, inode);
 	found = d_splice_alias(inode, dentry);
 	/* A directory that was here under another dentry. */
 	if (!IS_ERR_OR_NULL(found))

@@ -311,12 +311,6 @@ int bc_options_copy(struct bc_options *to, const struct bc_options *from);
 bool bc_options_equal(const struct bc_options *a, const struct bc_options *b);
 void bc_options_show(struct seq_file *m, const struct bc_options *options);
 
-/* known.c */
-void bc_known_seen(struct dentry *dentry, struct inode *inode);
-void bc_known_gone(struct dentry *dentry);
-void bc_known_removed(struct dentry *dentry);
-bool bc_known_find(struct dentry *dentry, struct kstat *stat);
-
 /* call.c */
 int bc_calls_init(void);
 void bc_calls_exit(void);

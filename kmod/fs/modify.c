@@ -242,10 +242,7 @@ static int remove_lower(struct change *change, struct dentry *dentry, bool direc
 	error = vfs_remove(change, lower, directory);
 	end_removing(lower);
 	if (!error) {
-		if (directory)
-			bc_known_removed(dentry);
-		else
-			bc_version_forget(BC_I(d_inode(dentry)));
+		bc_version_forget(BC_I(d_inode(dentry)));
 		removed(dentry, directory ? 0 : inode->i_nlink);
 	}
 	iput(inode);

@@ -477,65 +477,6 @@ static void marks_stay(void **state)
 	assert_true(bc_identity_count() <= MAX + 1);
 }
 
-/* Guards: who may do what with a file is known as it was shown last; and nothing of one that moved. */
-static void file_seen(void **state)
-{
-	struct bc_lower_attr attr = { .ino = 7, .mode = 0100600, .uid = 5, .size = 10 };
-	struct bc_key path = path_key(1, 1);
-	u32 changes = bc_identity_changes();
-
-	(void)state;
-	bc_identity_seen_file(&volume, &path, &attr);
-	assert_int_equal(bc_identity_count(), 0);
-	store('a', 100);
-	bc_identity_seen_file(&volume, &path, &attr);
-	assert_int_equal(found().lower.mode, 0100600);
-	assert_int_equal(found().lower.uid, 5);
-	assert_int_equal(found().lower.ino, 7);
-	assert_int_equal(found().resolved_ns, 100);
-	assert_int_not_equal(bc_identity_changes(), changes);
-	changes = bc_identity_changes();
-	bc_identity_seen_file(&volume, &path, &attr);
-	assert_int_equal(bc_identity_changes(), changes);
-	attr.size = 11;
-	bc_identity_seen_file(&volume, &path, &attr);
-	assert_int_equal(found().lower.mode, 0100000);
-	assert_int_equal(found().lower.size, 10);
-	attr.size = 10;
-	bc_identity_seen_file(&volume, &path, &attr);
-	assert_int_equal(found().lower.mode, 0100600);
-}
-
-/* Guards: a directory is known as it was shown last, a rename of it stays remembered. */
-static void dir_seen(void **state)
-{
-	struct bc_lower_attr attr = { .ino = 7, .mode = 0040755, .mtime = 1 };
-	struct bc_identity id = mark_of(1, 1, 100, 5);
-	struct bc_key path = path_key(1, 1);
-	u32 changes;
-
-	(void)state;
-	bc_identity_seen_dir(&volume, &path, &attr);
-	assert_int_equal(found().kind, BC_IDENTITY_DIR);
-	assert_int_equal(found().lower.mode, 0040755);
-	changes = bc_identity_changes();
-	bc_identity_seen_dir(&volume, &path, &attr);
-	assert_int_equal(bc_identity_changes(), changes);
-	id.kind = BC_IDENTITY_DIR;
-	assert_int_equal(bc_identity_store(&id), 0);
-	attr.mtime = 2;
-	bc_identity_seen_dir(&volume, &path, &attr);
-	assert_int_equal(found().lower.mtime, 2);
-	assert_int_equal(found().flags, BC_IDENTITY_WRITTEN);
-	assert_int_equal(found().written_at, 5);
-	/* A file that was written is there in its place: that is not forgotten by looking at it. */
-	bc_identity_forget(&volume, &path);
-	mark(200, 6);
-	bc_identity_seen_dir(&volume, &path, &attr);
-	assert_int_equal(found().kind, BC_IDENTITY_FILE);
-	assert_int_equal(found().written_at, 6);
-}
-
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -558,8 +499,6 @@ int main(void)
 		test(marked_anew),
 		test(volume_forgotten),
 		test(marks_stay),
-		test(file_seen),
-		test(dir_seen),
 		test(mark_lost),
 	};
 
