@@ -362,13 +362,18 @@ static struct bc_lost last_renamed_above(struct bc_inode *visible)
 	return last;
 }
 
-/* What a mapping wrote since then told nobody, but the lower shows it. */
+/*
+ * What a mapping wrote since then told nobody, but the lower shows it. A whole second is the
+ * store's own time, perhaps: then a version of that second is it.
+ */
 static s64 written_since(struct bc_inode *visible, s64 at)
 {
 	struct bc_lower_attr attr;
+	s64 mtime;
 
 	attr_of(visible, &attr);
-	return max(at, min_t(s64, attr.mtime, ktime_get_real_seconds()));
+	mtime = attr.mtime_nsec ? attr.mtime : attr.mtime - 1;
+	return max(at, min_t(s64, mtime, ktime_get_real_seconds()));
 }
 
 /* Nothing is known of a path. Return: when it may have been written here last, or 0. */

@@ -110,6 +110,7 @@ struct open_file {
 	bool direct;
 	bool chosen;			/* its version is, since it was read */
 	bool loose;			/* maybe without daemon before that */
+	bool bound_lower;		/* what it has of the lower may be one version, not whatever it has */
 	bool moved;			/* renamed or removed since */
 };
 
@@ -121,7 +122,7 @@ struct mapping {
 	struct file *file;
 	struct candidates can;
 	unsigned int changes;
-	bool writable, may_fail;
+	bool writable, may_fail, bound_lower;
 };
 
 static struct path paths[PATHS];
@@ -654,6 +655,7 @@ static void writer_came(const struct file *f)
 			continue;
 		may_clear(&files[i].can);
 		files[i].can.live = true;
+		files[i].bound_lower = false;
 	}
 	/* Of what the lower had, no more is to be had. */
 	for (i = 0; i < MAPS; i++)
@@ -742,14 +744,15 @@ static void choose(struct path *p, struct open_file *of, double since)
 		/* The store had none. */
 		can->live |= !v->content;
 	}
+	of->bound_lower = can->live;
 	of->loose = daemon_away;
 	if (daemon_away)
 		may_add(can, p->file->now);
 	strong_opens += can->count + can->live == 1;
 }
 
-/* The lower changed past the mount: who was bound to what it had fails, or has it. */
-static void lower_changed(struct file *f)
+/* The lower changed past the mount: who was bound to what it had before fails, or has it. */
+static void lower_changed(struct file *f, struct content *before)
 {
 	unsigned int i;
 
@@ -760,11 +763,17 @@ static void lower_changed(struct file *f)
 			continue;
 		if (of->loose && !of->chosen)
 			may_add(&of->can, f->now);
+		if (of->bound_lower && of->can.live)
+			may_add(&of->can, before);
 		of->changes--;		/* anything that is not what it is now: may be ESTALE */
 	}
-	for (i = 0; i < MAPS; i++)
-		if (maps[i].at && maps[i].file == f)
-			maps[i].may_fail = true;
+	for (i = 0; i < MAPS; i++) {
+		if (!maps[i].at || maps[i].file != f)
+			continue;
+		maps[i].may_fail = true;
+		if (maps[i].bound_lower && maps[i].can.live)
+			may_add(&maps[i].can, before);
+	}
 }
 
 static bool may_fail(const struct open_file *of, int error)
@@ -1144,7 +1153,8 @@ static void op_map(struct open_file *of)
 	if (!size)
 		return;
 	*m = (struct mapping){ .of = of, .path = of->path, .file = of->file, .writable = write,
-			       .changes = of->changes, .may_fail = of->moved };
+			       .changes = of->changes, .may_fail = of->moved,
+			       .bound_lower = of->bound_lower };
 	m->offset = roll((uint32_t)size) & ~(size_t)(PAGE - 1);
 	m->length = 1 + roll(MAP_MAX);
 	note(" map%s #%d %zu+%zu -> %d", write ? " rw" : "", slot_of(of), m->offset, m->length,
@@ -1376,7 +1386,7 @@ static void op_catch_up(struct path *p)
 {
 	time_t since = time(NULL);
 	char name[300];
-	struct content *c = p->store.content;
+	struct content *c = p->store.content, *before;
 	int fd;
 
 	if (!p->file || !c || p->file->writers)
@@ -1386,12 +1396,13 @@ static void op_catch_up(struct path *p)
 	fd = open(name, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (fd < 0 || write(fd, c->bytes, c->size) != (ssize_t)c->size || close(fd))
 		die("lower: %m\n");
-	p->file->before = p->file->now->size;
-	content_put(p->file->now);
+	before = p->file->now;
+	p->file->before = before->size;
 	p->file->now = content_get(c);
 	if (p->written)
 		p->written_at = since;
-	lower_changed(p->file);
+	lower_changed(p->file, before);
+	content_put(before);
 }
 
 static void op_drop_caches(void)
