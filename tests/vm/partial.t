@@ -141,12 +141,16 @@ def resident(name):
 
 
 def pread(name, offset, length=4096):
-    """By an open file of its own. Return: whether it is right, and what was asked for by then."""
+    """
+    By an open file of its own. Return: whether it is right, and what was asked for by then, but
+    for what is read ahead behind its chunk.
+    """
     before = mark()
     fd = os.open(f"{TARGET}/{name}", os.O_RDONLY)
     try:
         data = os.pread(fd, length, offset)
-        return data == truth[name][offset:offset + length], gets(name, before)
+        end = (offset + length + MIB - 1) // MIB * MIB
+        return data == truth[name][offset:offset + length], [x for x in gets(name, before) if x[0] < end]
     finally:
         os.close(fd)
 
