@@ -104,6 +104,7 @@ static void remember_lost(const struct bc_identity *mark)
 
 	spin_lock(&table.lost_lock);
 	lost->written_at = max(lost->written_at, written_at);
+	lost->written_from = max(lost->written_from, mark->written_from ?: written_at);
 	lost->mark_ns = max(lost->mark_ns, mark->mark_ns);
 	spin_unlock(&table.lost_lock);
 }
@@ -175,6 +176,10 @@ static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 		*was = *mark;
 		return;
 	}
+	if (!is_mark(was) || mark->written_at > was->written_at)
+		was->written_from = mark->written_from;
+	else if (mark->written_at == was->written_at)
+		was->written_from = max(was->written_from, mark->written_from);
 	was->written_at = is_mark(was) ? max(was->written_at, mark->written_at) : mark->written_at;
 	was->flags |= BC_IDENTITY_WRITTEN;
 	if (mark->written_at)
@@ -369,8 +374,8 @@ void bc_identity_unmark(const struct bc_identity *judged)
 
 /**
  * bc_identity_mark - a path was written here, or a writer came or went
- * @mark: volume, path, kind, moved, moved_ns, resolved_ns, mark_ns, written_at; and
- *	BC_IDENTITY_WRITTEN in flags
+ * @mark: volume, path, kind, moved, moved_ns, resolved_ns, mark_ns, written_at,
+ *	written_from; and BC_IDENTITY_WRITTEN in flags
  *
  * In one step with what is known of the path, since there may be several writers.
  * Process context, may sleep for memory.

@@ -48,6 +48,7 @@ struct bc_lower_attr {
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
  * @written_at: of BC_IDENTITY_WRITTEN: seconds since the epoch of the last write or rename;
  *	0 = none since it was opened for writing
+ * @written_from: with @written_at, when that began: a rename takes a while in lowers that copy
  */
 struct bc_identity {
 	struct bc_key volume, path, key;
@@ -63,6 +64,7 @@ struct bc_identity {
 	struct bc_lower_attr moved;
 	s64 moved_ns;
 	s64 written_at;
+	s64 written_from;
 };
 
 int bc_identity_init(u32 max);
@@ -81,6 +83,7 @@ void bc_identity_lose_mark(const struct bc_identity *mark);
 /* The latest of marks that the table had no room for. */
 struct bc_lost {
 	s64 written_at;		/* seconds since the epoch; 0 = none was lost */
+	s64 written_from;
 	s64 mark_ns;
 };
 

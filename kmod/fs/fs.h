@@ -392,7 +392,8 @@ void bc_mapping_bound(struct bc_inode *mapping, struct bc_object *object,
 struct inode *bc_version_choose(struct dentry *dentry);
 int bc_version_written(struct dentry *dentry, s64 written_at);
 void bc_version_forget(struct bc_inode *visible);
-void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from);
+void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from,
+			s64 since);
 bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
 void bc_version_bound(struct bc_source *source, const struct bc_version *version,
 		      const struct bc_key *key);

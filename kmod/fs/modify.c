@@ -280,7 +280,7 @@ static int rmdir(struct inode *dir, struct dentry *dentry)
  * The lower has renamed @old to @new, whose path in the volume is @path. The VFS
  * holds the locks of both directories.
  */
-static void renamed(struct dentry *old, struct dentry *new, const char *path)
+static void renamed(struct dentry *old, struct dentry *new, const char *path, s64 since)
 {
 	struct bc_mount *mount = BC_M(old->d_sb);
 	struct inode *inode = d_inode(old);
@@ -292,7 +292,7 @@ static void renamed(struct dentry *old, struct dentry *new, const char *path)
 
 		removed(new, nlink ? nlink - 1 : 0);
 	}
-	bc_version_renamed(mount, path, directory ? NULL : BC_I(inode));
+	bc_version_renamed(mount, path, directory ? NULL : BC_I(inode), since);
 	if (!directory) {
 		bc_version_forget(BC_I(inode));
 		bc_visible_detach(inode);
@@ -361,6 +361,7 @@ out:
 static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry *old,
 		  struct inode *new_dir, struct dentry *new, unsigned int flags)
 {
+	s64 since = ktime_get_real_seconds();
 	char *path;
 	int error;
 
@@ -373,7 +374,7 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 		return PTR_ERR(path);
 	error = rename_lower(old, new, flags);
 	if (!error)
-		renamed(old, new, path);
+		renamed(old, new, path, since);
 	kfree(path);
 	return error;
 }

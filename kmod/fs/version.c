@@ -25,6 +25,16 @@ static bool settled(s64 moved_ns, s64 now, u32 times)
 	return now - moved_ns >= (s64)READ_ONCE(settle_ms) * NSEC_PER_MSEC * times;
 }
 
+/* When a path was written, in seconds since the epoch; at 0 = it was not. */
+struct span {
+	s64 from, at;
+};
+
+static struct span moment(s64 at)
+{
+	return (struct span){ .from = at, .at = at };
+}
+
 struct choice {
 	bool past;			/* read the lower file itself; then nothing else counts */
 	enum bc_inode_kind kind;	/* UNBOUND, UNBOUND_LOWER or STORE */
@@ -58,6 +68,7 @@ static void set_version(struct bc_identity *id, const struct bc_version *version
 	id->flags = 0;
 	id->moved_ns = 0;
 	id->written_at = 0;
+	id->written_from = 0;
 }
 
 static void store(const struct bc_identity *id)
@@ -286,21 +297,22 @@ static s64 changed_at(const struct bc_lower_attr *attr)
 
 /*
  * The lower file was written through this node, or is another file than it was. With
- * @written_at 0 somebody opens or closes it for writing: what a mapping wrote since the last mark
+ * @written.at 0 somebody opens or closes it for writing: what a mapping wrote since the last mark
  * must not be taken for what was there then.
  */
-static int mark_written(struct bc_inode *visible, const struct bc_key *path, s64 written_at)
+static int mark_written(struct bc_inode *visible, const struct bc_key *path, struct span written)
 {
 	struct bc_identity mark, was;
 
 	name_identity(visible, &mark);
 	mark.path = *path;
 	mark.flags = BC_IDENTITY_WRITTEN;
-	mark.written_at = written_at;
+	mark.written_at = written.at;
+	mark.written_from = written.from;
 	attr_of(visible, &mark.moved);
-	if (!written_at && bc_identity_find(&mark.volume, path, &was) &&
+	if (!written.at && bc_identity_find(&mark.volume, path, &was) &&
 	    was.flags & BC_IDENTITY_WRITTEN && bc_lower_attr_moved(&was.moved, &mark.moved))
-		mark.written_at = changed_at(&mark.moved);
+		mark.written_at = mark.written_from = changed_at(&mark.moved);
 	mark.moved_ns = ktime_get_boottime_ns();
 	mark.mark_ns = mark.moved_ns;
 	return bc_identity_mark(&mark);
@@ -321,7 +333,7 @@ int bc_version_written(struct dentry *dentry, s64 written_at)
 	char *path;
 
 	if (bc_dentry_in_place(dentry))
-		return mark_written(visible, &visible->key, written_at);
+		return mark_written(visible, &visible->key, moment(written_at));
 	/* Renamed while it was open. What has no name any more is nobody's concern. */
 	if (!visible->vfs.i_nlink)
 		return 0;
@@ -330,7 +342,7 @@ int bc_version_written(struct dentry *dentry, s64 written_at)
 		return PTR_ERR(path);
 	bc_key_path(bc_client_volume_id(BC_M(dentry->d_sb)->client), path, strlen(path), &key);
 	kfree(path);
-	return mark_written(visible, &key, written_at);
+	return mark_written(visible, &key, moment(written_at));
 }
 
 /**
@@ -358,6 +370,7 @@ static struct bc_lost last_renamed_above(struct bc_inode *visible)
 			continue;
 		last.mark_ns = max(last.mark_ns, id.mark_ns);
 		last.written_at = max(last.written_at, id.written_at);
+		last.written_from = max(last.written_from, id.written_from);
 	}
 	return last;
 }
@@ -366,34 +379,40 @@ static struct bc_lost last_renamed_above(struct bc_inode *visible)
  * What a mapping wrote since then told nobody, but the lower shows it. A whole second is the
  * store's own time, perhaps: then a version of that second is it.
  */
-static s64 written_since(struct bc_inode *visible, s64 at)
+static struct span written_since(struct bc_inode *visible, const struct bc_lost *last)
 {
 	struct bc_lower_attr attr;
 	s64 mtime;
 
 	attr_of(visible, &attr);
 	mtime = attr.mtime_nsec ? attr.mtime : attr.mtime - 1;
-	return max(at, min_t(s64, mtime, ktime_get_real_seconds()));
+	mtime = min_t(s64, mtime, ktime_get_real_seconds());
+	return (struct span){
+		.from = max(last->written_from, mtime),
+		.at = max(last->written_at, mtime),
+	};
 }
 
 /* Nothing is known of a path. Return: when it may have been written here last, or 0. */
-static s64 unknown_written_at(struct bc_inode *visible)
+static struct span unknown_written(struct bc_inode *visible)
 {
-	s64 at;
+	struct bc_lost last, files;
 
 	if (!test_bit(BC_MOUNT_WRITABLE, &BC_M(visible->vfs.i_sb)->flags))
-		return 0;
-	at = max(last_renamed_above(visible).written_at,
-		 bc_identity_lost(BC_IDENTITY_FILE).written_at);
-	return at ? written_since(visible, at) : 0;
+		return moment(0);
+	last = last_renamed_above(visible);
+	files = bc_identity_lost(BC_IDENTITY_FILE);
+	last.written_at = max(last.written_at, files.written_at);
+	last.written_from = max(last.written_from, files.written_from);
+	return last.written_at ? written_since(visible, &last) : moment(0);
 }
 
 /* It was marked. Return: when it became another file since, by a rename above it; or 0. */
-static s64 moved_since(struct bc_inode *visible, const struct bc_identity *mark)
+static struct span moved_since(struct bc_inode *visible, const struct bc_identity *mark)
 {
 	struct bc_lost last = last_renamed_above(visible);
 
-	return last.mark_ns > mark->mark_ns ? written_since(visible, last.written_at) : 0;
+	return last.mark_ns > mark->mark_ns ? written_since(visible, &last) : moment(0);
 }
 
 static void take_version(struct bc_identity *to, const struct bc_identity *from)
@@ -410,8 +429,14 @@ static bool has_version(struct bc_inode *visible, const struct bc_identity *id,
 	if (!(id->flags & BC_IDENTITY_WRITTEN))
 		return true;
 	return id->flags & BC_IDENTITY_MOVED && !bc_lower_attr_moved(&id->moved, attr) &&
-	       !moved_since(visible, id);
+	       !moved_since(visible, id).at;
 }
+
+/*
+ * The copy that a rename makes is of the very time of the rename, by the store's clock, in whole
+ * seconds. If ours is ahead by less than this, it is known for what it is.
+ */
+#define CLOCKS_APART	1
 
 /* It has happened: without memory for the mark, whatever is not known counts as written. */
 static void mark_renamed(const struct bc_identity *id)
@@ -425,8 +450,11 @@ static void mark_renamed(const struct bc_identity *id)
  * @mount: mount
  * @path: name in the volume, prefix included
  * @from: the file that was renamed; NULL = a directory: then so do all paths below
+ * @since: seconds since the epoch when the lower was asked to; one that copies takes a while, and
+ *	its copies are of that time
  */
-void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from)
+void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from,
+			s64 since)
 {
 	const struct bc_key *volume = bc_client_volume_id(mount->client);
 	struct bc_identity id = {}, was;
@@ -441,6 +469,7 @@ void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inod
 	id.mark_ns = ktime_get_boottime_ns();
 	id.moved_ns = id.mark_ns;
 	id.written_at = ktime_get_real_seconds();
+	id.written_from = min(since, id.written_at) - CLOCKS_APART;
 	if (!from) {
 		mark_renamed(&id);
 		return;
@@ -470,8 +499,8 @@ static bool upload_done(const struct bc_identity *id, const struct bc_lower_attr
 		return false;
 	if (same_version(id, version))
 		return id->flags & BC_IDENTITY_MOVED;
-	/* In the same second, before or after: then no later one has come for long. */
-	if (version->last_modified == id->written_at)
+	/* In the same second, before or after, or by the rename: no later one has come for long. */
+	if (version->last_modified >= id->written_from && version->last_modified <= id->written_at)
 		return settled(id->moved_ns, now, 10);
 	if (version->last_modified > id->written_at)
 		return true;
@@ -497,7 +526,7 @@ static int decide_written(struct dentry *dentry, struct bc_identity *id, struct 
 		return error;
 	attr_of(visible, &attr);
 	if (bc_lower_attr_moved(&id->moved, &attr))
-		return mark_written(visible, &visible->key, changed_at(&attr));
+		return mark_written(visible, &visible->key, moment(changed_at(&attr)));
 	if (!id->written_at) {
 		/* Its writers wrote nothing. */
 		bc_identity_unmark(id);
@@ -555,21 +584,22 @@ static int decide(struct dentry *dentry, bool again, struct choice *choice)
 	struct bc_lower_attr attr;
 	struct bc_identity id;
 	struct bc_version version;
-	s64 age, written_at;
+	struct span written;
+	s64 age;
 	int error;
 
 	choice->past = false;
 	choice->kind = BC_INODE_UNBOUND;
 	if (!find_identity(visible, &id)) {
-		written_at = unknown_written_at(visible);
-		choice->past = written_at;
-		return written_at ? mark_written(visible, &visible->key, written_at) : 0;
+		written = unknown_written(visible);
+		choice->past = written.at;
+		return written.at ? mark_written(visible, &visible->key, written) : 0;
 	}
 	if (id.flags & BC_IDENTITY_WRITTEN) {
-		written_at = moved_since(visible, &id);
-		choice->past = written_at;
-		if (written_at)
-			return mark_written(visible, &visible->key, written_at);
+		written = moved_since(visible, &id);
+		choice->past = written.at;
+		if (written.at)
+			return mark_written(visible, &visible->key, written);
 		error = decide_written(dentry, &id, choice);
 		if (error || choice->past || choice->kind == BC_INODE_STORE ||
 		    !find_identity(visible, &id))
