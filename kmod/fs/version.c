@@ -311,8 +311,10 @@ static int mark_written(struct bc_inode *visible, const struct bc_key *path, str
 	mark.written_from = written.from;
 	attr_of(visible, &mark.moved);
 	if (!written.at && bc_identity_find(&mark.volume, path, &was) &&
-	    was.flags & BC_IDENTITY_WRITTEN && bc_lower_attr_moved(&was.moved, &mark.moved))
-		mark.written_at = mark.written_from = changed_at(&mark.moved);
+	    was.flags & BC_IDENTITY_WRITTEN && bc_lower_attr_moved(&was.moved, &mark.moved)) {
+		mark.written_at = changed_at(&mark.moved);
+		mark.written_from = mark.written_at;
+	}
 	mark.moved_ns = ktime_get_boottime_ns();
 	mark.mark_ns = mark.moved_ns;
 	return bc_identity_mark(&mark);
