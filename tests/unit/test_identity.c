@@ -477,6 +477,35 @@ static void marks_stay(void **state)
 	assert_true(bc_identity_count() <= MAX + 1);
 }
 
+/* Guards: when a rename began is known for as long as it is the last that was written; else it is the later's. */
+static void renamed_meanwhile(void **state)
+{
+	struct bc_identity id = mark_of(1, 1, 100, 50);
+
+	(void)state;
+	id.written_from = 40;
+	assert_int_equal(bc_identity_store(&id), 0);
+	/* A writer comes, an older write is told late, one in the same second, a later one. */
+	mark(110, 0);
+	assert_int_equal(found().written_from, 40);
+	id = mark_of(1, 1, 120, 45);
+	id.written_from = 45;
+	assert_int_equal(bc_identity_mark(&id), 0);
+	assert_int_equal(found().written_from, 40);
+	assert_int_equal(found().written_at, 50);
+	id.written_at = id.written_from = 50;
+	assert_int_equal(bc_identity_mark(&id), 0);
+	assert_int_equal(found().written_from, 50);
+	id.written_at = id.written_from = 60;
+	assert_int_equal(bc_identity_mark(&id), 0);
+	assert_int_equal(found().written_from, 60);
+	id.kind = BC_IDENTITY_DIR;
+	id.written_from = 55;
+	bc_identity_lose_mark(&id);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_DIR).written_from, 55);
+	assert_int_equal(bc_identity_lost(BC_IDENTITY_DIR).mark_ns, 120);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -500,6 +529,7 @@ int main(void)
 		test(volume_forgotten),
 		test(marks_stay),
 		test(mark_lost),
+		test(renamed_meanwhile),
 	};
 
 	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);
