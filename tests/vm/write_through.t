@@ -655,6 +655,25 @@ after(SETTLE + 0.5)
 t.ok(read(f"{TARGET}/run/ckpt/x") == pattern(42, 50000) and not is_cached(f"{TARGET}/run/ckpt/x"),
      "... by the last of two renames above it")
 
+# A store that copies to rename has what was renamed from the time of the rename, by its own clock.
+def rename_within_a_second(name):
+    """A file that was written, and then renamed. Return: its name, and in which second that was."""
+    write(f"{TARGET}/{name}.0", pattern(44, 50000))
+    for n in range(100):
+        second = int(time.time())
+        os.rename(f"{TARGET}/{name}.{n}", f"{TARGET}/{name}.{n + 1}")
+        if int(time.time()) == second:
+            break
+    return f"{name}.{n + 1}", second
+
+
+copies = [rename_within_a_second(n) for n in ("copied", "before")]
+for (name, second), earlier in zip(copies, (1, 2)):
+    upload(name)
+    os.utime(f"{STORE}/{name}", (second - earlier, second - earlier))
+t.ok(cached_soon(f"{TARGET}/{copies[0][0]}", 60), "renamed, and copied by the store in the second before: cached in time")
+t.ok(not is_cached(f"{TARGET}/{copies[1][0]}"), "... but not what the store has from before that")
+
 # Open, but nothing known of it yet: when it is asked for, its path must be its own.
 for name, data in (("three/f", pattern(33, 70000)), ("three/g", pattern(34, 70000))):
     os.makedirs(f"{LOWER}/three", exist_ok=True)
