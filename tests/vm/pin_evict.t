@@ -52,15 +52,20 @@ def stat(name):
     return t.cachectl("stats")[name]
 
 
+# A reader has its bytes before the tier has them: what is there is asked for when it has come.
+
 def tier():
+    t.settled()
     return t.cachectl("device", "list")["devices"][0]
 
 
 def pins():
+    t.settled()
     return {pin["path"]: pin for pin in t.cachectl("pin", "list")["pins"]}
 
 
 def residency(names):
+    t.settled()
     return {f["path"][len(TARGET) + 1:]: f for f in
             t.cachectl("residency", *paths(names))["files"]}
 

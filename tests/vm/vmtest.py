@@ -185,6 +185,11 @@ def mount(lower, target, **options):
     return p.returncode, p.stdout
 
 
+def settled():
+    """Nothing is asked for, and what was fetched is stored and in the index."""
+    return wait_for(lambda: cachectl("status")["request_count"] == 0, 60, "no request pending")
+
+
 class Daemon:
     """blobcached in the foreground, and what it said."""
 
