@@ -169,7 +169,7 @@ static bool same_file(struct dentry *dentry, const struct kstat *stat, u64 gener
 static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
 		     struct kstat *stat)
 {
-	unsigned long timeout = msecs_to_jiffies(BC_PATIENCE_MS);
+	unsigned long timeout = msecs_to_jiffies(bc_patience_ms());
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	int error;
 
@@ -187,7 +187,7 @@ static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
  * @dentry: ours, positive
  * @force: ask in any case
  *
- * Killable, waits at most BC_PATIENCE_MS, and not at all for a suspect lower.
+ * Killable, waits at most patience_ms, and not at all for a suspect lower.
  * Return: 1 good; 0 the lower has another file or none; or -ENOMEM, -EINTR, -EACCES ...
  */
 int bc_dentry_refresh(struct dentry *dentry, bool force)

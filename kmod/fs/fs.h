@@ -68,7 +68,10 @@ int bc_fs_relower(struct file *target, struct file *newlower);
 #define BC_LOWER_STUCK_MAX	128
 
 /* How long a revalidation, a resolve, and a probe of a suspect wait. */
-#define BC_PATIENCE_MS		1000
+u32 bc_patience_ms(void);
+
+/* How often one that did not answer is asked whether it does by now. */
+#define BC_PROBE_EVERY_MS	1000
 
 /* stale= of a mount that never takes an identity for too old. */
 #define BC_STALE_FOREVER	U64_MAX

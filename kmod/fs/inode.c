@@ -87,7 +87,7 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	int error;
 
-	error = bc_lower_statfs(mount, msecs_to_jiffies(BC_PATIENCE_MS), buf);
+	error = bc_lower_statfs(mount, msecs_to_jiffies(bc_patience_ms()), buf);
 	spin_lock(&mount->lower_lock);
 	if (!error)
 		mount->statfs = *buf;

@@ -56,7 +56,7 @@ bool bc_lower_lost(int error)
 struct bc_lower_probe {
 	refcount_t refs;		/* of each work, while it is pending or running */
 	struct delayed_work ask;
-	struct delayed_work late;	/* there is no answer within BC_PATIENCE_MS */
+	struct delayed_work late;	/* there is no answer within patience_ms */
 	struct bc_mount *mount;		/* holds a reference */
 	struct path path;
 };
@@ -121,7 +121,7 @@ static void probe_work(struct work_struct *work)
 	again = lost && mount->lower_probe == probe;
 	if (again) {
 		suspect = set_suspect(mount);
-		queue_delayed_work(bc_calls_wq, &probe->ask, msecs_to_jiffies(BC_PATIENCE_MS));
+		queue_delayed_work(bc_calls_wq, &probe->ask, msecs_to_jiffies(BC_PROBE_EVERY_MS));
 	} else if (mount->lower_probe == probe) {
 		mount->lower_probe = NULL;
 		trusted = test_and_clear_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
@@ -147,7 +147,7 @@ static void probe_start(struct bc_mount *mount, struct bc_lower_probe *probe)
 	/* At once: a lower that was only slow must not be suspected for long. */
 	queue_delayed_work(bc_calls_wq, &probe->ask, 0);
 	refcount_inc(&probe->refs);
-	queue_delayed_work(bc_calls_wq, &probe->late, msecs_to_jiffies(BC_PATIENCE_MS));
+	queue_delayed_work(bc_calls_wq, &probe->late, msecs_to_jiffies(bc_patience_ms()));
 }
 
 void bc_lower_doubt(struct bc_mount *mount, u64 generation, bool sure)

@@ -21,6 +21,15 @@ static unsigned int max_identities = 262144;
 module_param(max_identities, uint, 0444);
 MODULE_PARM_DESC(max_identities, "most paths whose version is kept in memory");
 
+static unsigned int patience_ms = 1000;
+module_param(patience_ms, uint, 0644);
+MODULE_PARM_DESC(patience_ms, "how long a name that was seen before waits for the lower, and an open for the store");
+
+u32 bc_patience_ms(void)
+{
+	return clamp(READ_ONCE(patience_ms), 10U, 60U * MSEC_PER_SEC);
+}
+
 static DEFINE_MUTEX(mounts_lock);
 static LIST_HEAD(mounts);
 

@@ -154,7 +154,7 @@ static void resolve_suspect(struct bc_mount *mount, const char *path)
 		swap(mount->resolve_path, copy);
 		bc_mount_get(mount);
 		if (!schedule_delayed_work(&mount->resolve_probe,
-					   msecs_to_jiffies(BC_PATIENCE_MS)))
+					   msecs_to_jiffies(BC_PROBE_EVERY_MS)))
 			refcount_dec(&mount->refs);
 	}
 	spin_unlock(&mount->lower_lock);
@@ -170,9 +170,9 @@ void bc_resolve_probe_work(struct work_struct *work)
 	int error;
 
 	/* The path is not replaced while the bit is set. */
-	error = bc_resolve(mount->client, mount->resolve_path, BC_PATIENCE_MS, &version);
+	error = bc_resolve(mount->client, mount->resolve_path, bc_patience_ms(), &version);
 	if (error == -ETIMEDOUT && !test_bit(BC_MOUNT_DEAD, &mount->flags) &&
-	    schedule_delayed_work(&mount->resolve_probe, msecs_to_jiffies(BC_PATIENCE_MS)))
+	    schedule_delayed_work(&mount->resolve_probe, msecs_to_jiffies(BC_PROBE_EVERY_MS)))
 		return;
 	clear_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags);
 	bc_mount_put(mount);
@@ -188,10 +188,10 @@ static int resolve(struct bc_mount *mount, const char *path, struct bc_version *
 		return -ENOTCONN;
 	if (test_bit(BC_MOUNT_RESOLVE_SUSPECT, &mount->flags))
 		return -ETIMEDOUT;
-	error = bc_resolve(mount->client, path, BC_PATIENCE_MS, version);
+	error = bc_resolve(mount->client, path, bc_patience_ms(), version);
 	/* Somebody had asked already: who must know what is there now asks after that. */
 	if (strict && (!error || error == -ENOENT) && version->asked_ns < now)
-		error = bc_resolve(mount->client, path, BC_PATIENCE_MS, version);
+		error = bc_resolve(mount->client, path, bc_patience_ms(), version);
 	if (error == -ETIMEDOUT)
 		resolve_suspect(mount, path);
 	return error;
@@ -697,7 +697,7 @@ static struct inode *get_unbound(struct bc_inode *visible, enum bc_inode_kind ki
  * bc_version_choose - choose the version that an open file reads
  * @dentry: of a regular file, its attributes having been revalidated
  *
- * Killable; waits for the daemon at most BC_PATIENCE_MS.
+ * Killable; waits for the daemon at most patience_ms.
  * Return: mapping inode with a reference, NULL if the lower file itself is to be read, or ERR_PTR.
  */
 struct inode *bc_version_choose(struct dentry *dentry)

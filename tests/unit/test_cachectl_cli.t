@@ -154,7 +154,7 @@ else
 fi
 hold 'still ext4' sh -c "blkid -p '$loop' | grep -q ext4"
 if command -v script >/dev/null; then
-	hold 'asked on a terminal, no' sh -c "sleep 1 | script -qec \
+	hold 'asked on a terminal, no' sh -c "sleep 5 | script -qec \
 		\"'$cachectl' device format --force '$loop'\" /dev/null | grep -q 'Go on'"
 	hold 'and left alone' sh -c "blkid -p '$loop' | grep -q ext4"
 fi

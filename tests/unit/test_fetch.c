@@ -594,7 +594,7 @@ static void test_withdrawn(void **state)
 	pthread_mutex_lock(&kernel.lock);
 	kernel.pending = false;
 	pthread_mutex_unlock(&kernel.lock);
-	for (i = 0; i < 80 && bc_pool_has(pool, &again); i++)
+	for (i = 0; i < 200 && bc_pool_has(pool, &again); i++)
 		usleep(10000);
 	assert_false(bc_pool_has(pool, &again));
 }
@@ -693,8 +693,9 @@ static void test_stop(void **state)
 	post(blob_store, &request);		/* stays in the queue */
 	usleep(200000);
 	begin = bc_now_ms();
-	assert_true(bc_pool_stop(pool, 1000));
-	assert_in_range(bc_now_ms() - begin, 0, 500);
+	/* A transfer that is not broken off takes a minute. */
+	assert_true(bc_pool_stop(pool, 20000));
+	assert_in_range(bc_now_ms() - begin, 0, 10000);
 	pool = whole;
 }
 

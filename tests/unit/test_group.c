@@ -499,7 +499,7 @@ static int set_up(void **state)
 		.connections = 1,
 		.retries = 2,
 		.connect_timeout_ms = 1000,
-		.stall_timeout_ms = 1000,
+		.stall_timeout_ms = 3000,
 	};
 	char path[512];
 

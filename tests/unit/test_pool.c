@@ -250,6 +250,7 @@ static void test_queue_leases(void **state)
 {
 	struct bc_request withdrawn = { .id = 3 };
 	struct bc_pool *pool;
+	int64_t gap = 0;
 	int i;
 
 	(void)state;
@@ -264,13 +265,18 @@ static void test_queue_leases(void **state)
 	kernel.requests[3].claimed = false;
 	pthread_mutex_unlock(&kernel.lock);
 	for (i = 0; i < 40; i++) {
+		int64_t before = bc_now_ms();
+
 		usleep(25000);
 		bc_pool_renew(pool);
+		/* This process may have stood still. */
+		if (bc_now_ms() - before > gap)
+			gap = bc_now_ms() - before;
 	}
 	assert_false(bc_pool_has(pool, &withdrawn));
 	open_gate();
 	wait_ended(2);
-	assert_in_range(kernel.requests[2].longest_ms, 1, LEASE_MS - 50);
+	assert_in_range(kernel.requests[2].longest_ms, 1, LEASE_MS / 3 + 2 * gap + 50);
 	assert_int_equal(kernel.requests[3].bytes, 0);
 	assert_true(bc_pool_stop(pool, 1000));
 }
@@ -326,7 +332,7 @@ static void test_stop(void **state)
 
 	(void)state;
 	reset();
-	pool = create(2);
+	pool = create(1);
 	for (i = 1; i < 500; i++)
 		post(pool, request_of(i, BC_PRIORITY_DEMAND));
 	assert_true(bc_pool_stop(pool, 1000));

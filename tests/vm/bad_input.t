@@ -51,10 +51,10 @@ class td_disk(td.Disk):
 
 
 with td_disk(OTHER) as other:
-    t.run("mkfs.ext4", "-q", "-F", "-L", "precious", OTHER)
+    t.run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-L", "precious", OTHER)
     refused_unchanged(OTHER, r"ext4.*precious.*--force", "a device with ext4")
     os.makedirs("/tmp/mnt", exist_ok=True)
-    t.run("mount", OTHER, "/tmp/mnt")
+    t.run("mount", "-o", "ro", OTHER, "/tmp/mnt")
     refused_unchanged(OTHER, r"busy.*mounted on /tmp/mnt", "a mounted device with --force", "--force")
     error, message = nl.attach(OTHER)
     t.same((error, "in use" in message), (errno.EBUSY, True), "attach of a mounted device: EBUSY", message)

@@ -8,7 +8,7 @@
 #
 # IMAGES=n and ATTACHED=n (--env) for more; KEEP_LOG=1 leaves the recording in out/.
 #
-# vm: disk=data:20M disk=log:500M timeout=500 mem=1500M
+# vm: disk=data:20M disk=log:500M timeout=900 mem=1500M
 
 import os
 import random
@@ -40,7 +40,7 @@ def mount():
 
 
 def crash(*argv):
-    return t.run("crash", "--base", BASE, "--log", LOG, *argv, timeout=380)
+    return t.run("crash", "--base", BASE, "--log", LOG, *argv, timeout=700)
 
 
 def flushes():

@@ -5,7 +5,7 @@
 # for the stock kernel, from sources that are read-only; what it installed is what
 # modprobe loads in that kernel; "make install-dkms" puts the same to /usr/src.
 #
-# vm: host=dkms module=no timeout=900 kernel=stock
+# vm: host=dkms module=no timeout=1800 kernel=stock
 
 . /payload/tests/vm/lib.sh
 

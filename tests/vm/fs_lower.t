@@ -33,7 +33,7 @@ fails() {
 	local want=$1 text=$2
 	shift 2
 	run_fails "$text" mount -t blobcache "$@"
-	like "$OUTPUT$(dmesg | tail -n 3)" "$want" "... and it says why"
+	like "$OUTPUT$(dmesg | tail -n 15)" "$want" "... and it says why"
 }
 fails "volume= is missing" "no volume" /mnt/lower /mnt/a -o ro
 fails "mount with -o ro" "immutable, read-write" /mnt/lower /mnt/a -o "$V,consistency=immutable"
@@ -159,8 +159,11 @@ is "$(cat /mnt/a/change)" one "new file"
 exec 5< /mnt/a/change 6< /mnt/a/change
 read -r line <&5
 is "$line" one "open file"
+run_ok "mount with a long ttl" mount -t blobcache /mnt/lower /mnt/b -o "ro,$V,ttl=600s"
+is "$(stat -c %s /mnt/b/change)" 4 "attributes are shown"
 echo twotwo > /mnt/lower/change
-is "$(stat -c %s /mnt/a/change)" 4 "attributes are kept for ttl"
+is "$(stat -c %s /mnt/b/change)" 4 "and kept for ttl"
+run_ok "umount that" umount /mnt/b
 pause 0.7
 is "$(stat -c %s /mnt/a/change)" 7 "and no longer"
 is "$(cat /mnt/a/change)" twotwo "a new open reads the new version"

@@ -96,7 +96,7 @@ blob_config() {
 		    "source": "$AZ_SOURCE", "scheme": "http",
 		    "auth": { "type": "shared-key", "account": "$AZURITE_ACCOUNT",
 		              "key_file": "/run/test/key" }
-		} ] }
+		} ], "fetch": { "connect_timeout_ms": 20000, "stall_timeout_ms": 30000 } }
 		X
 	)
 }
@@ -150,6 +150,12 @@ stat_of() {
 	cachectl stats --json | jq -r "[${q%,}] | @tsv"
 }
 
+# blob_settled: waits until nothing is asked for, and what was fetched is stored and in the index;
+# twice, as a fill that is stored may begin anew for the rest of its chunk
+blob_settled() {
+	wait_for '[ "$(cachectl status --json | jq .request_count)$(cachectl status --json | jq .request_count)" = 00 ]' 60
+}
+
 # blob_mark NAME: a place in the store's log, for since= and until=
 blob_mark() { blob_do log mark "$1" || bail "$OUTPUT"; }
 
@@ -161,16 +167,18 @@ blob_count() {
 }
 
 # tables_written: waits until the tier's lazily written tables are on the device:
-# until it has not been written to for two seconds
+# until all is stored and it has not been written to for five seconds
 tables_written() {
-	local dev=${BLOB_TIER##*/} last=-1 writes since=0 end=$((SECONDS + 30))
+	local dev=${BLOB_TIER##*/} last=-1 writes since=0 end
+	blob_settled || return
+	end=$((SECONDS + 60 * ${VM_SLOW:-1}))
 	while [ $SECONDS -lt $end ]; do
 		# 5th field: writes completed
 		read -r _ _ _ _ writes _ <"/sys/block/$dev/stat"
 		if [ "$writes" != "$last" ]; then
 			last=$writes
 			since=$(now_ms)
-		elif [ $(($(now_ms) - since)) -ge 2000 ]; then
+		elif [ $(($(now_ms) - since)) -ge $((5000 * ${VM_SLOW:-1})) ]; then
 			return
 		fi
 		pause 0.1

@@ -206,7 +206,8 @@ load_module() {
 	insmod /payload/blobcache.ko "$@"
 }
 
-unload_module() { rmmod blobcache; }
+# Its last user may be a worker that puts its mount down just now.
+unload_module() { wait_for 'rmmod blobcache 2>/dev/null' 20; }
 
 module_loaded() { [ -d /sys/module/blobcache ]; }
 

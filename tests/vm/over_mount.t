@@ -14,7 +14,7 @@
 T=/mnt/data
 blob_truth
 blob_lower $T --read-only
-run_ok "module loads" load_module || done_testing
+run_ok "module loads" load_module patience_ms=20000 || done_testing
 run_ok "a tier can be made and attached" blob_tier || done_testing
 blob_daemon
 ok $? "the daemon comes" || done_testing
@@ -44,6 +44,7 @@ for how in "read readers=8" "mmap readers=8 spread=1" "sendfile readers=8 spread
 	blob_count "since=cold-$id" "until=warm-$id"
 	is "$lower_get" 0 "cold, $how: nothing came through the lower"
 
+	blob_settled
 	before=$(stat_of hit_bytes)
 	drop_caches 3
 	verify "warm, $how: right" "${args[@]}"

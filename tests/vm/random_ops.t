@@ -66,7 +66,7 @@ t.run_ok("a lower: ext4", "sh", "-c",
          f"mkfs.ext4 -q -F {t.disk('lower')} && mount {t.disk('lower')} {LOWER}")
 t.run("mount", "-t", "tmpfs", "-o", "size=200m", "none", STORE)
 # A write counts as uploaded soon after it was; ten times this if times do not tell.
-t.load_module("settle_ms=20")
+t.load_module(t.PATIENT, "settle_ms=20")
 nl = h.Netlink()
 DATA = t.disk("data")
 t.run_ok("a small tier", "cachectl", "device", "format", "--yes", DATA)

@@ -46,6 +46,7 @@ import dataset
 import storelog
 
 TRUTH = "/run/test/truth"
+SLOW = float(os.environ.get("VM_SLOW", "1"))
 
 
 def arguments(words, **defaults):
@@ -268,7 +269,7 @@ def kernel_stack(pid):
 
 def check(root, *words):
     args = arguments(words, mode="read", readers=1, spread=0, match=[], block=128 << 10, sha=0,
-                     errno="", maybe=0, timeout=60.0)
+                     errno="", maybe=0, timeout=60.0 * SLOW)
     truth = Truth()
     listing = storelog.host_json("dataset.json") if args.sha else None
     wanted = set(args.errno.split(",")) if args.errno else set()
@@ -304,11 +305,12 @@ def check(root, *words):
 
 
 def opens(root, *words):
-    args = arguments(words, count=1000, match=[], limit=60.0)
+    args = arguments(words, count=1000, match=[], limit=60.0 * SLOW)
     truth = Truth()
     paths = [(os.path.join(root, n), truth.map[truth.places[n][0]])
              for n in chosen(args.match) if truth.places[n][1]]
     bad = worst = 0
+    begin = time.process_time()
     start = last = time.monotonic()
     for i in range(args.count):
         path, byte = paths[i % len(paths)]
@@ -330,7 +332,9 @@ def opens(root, *words):
             bad += 1
             print(f"only {i + 1} opens in {args.limit:.0f} s")
             break
-    print(f"opens={args.count} bad={bad} worst={int(worst * 1000)} ms={int((last - start) * 1000)}")
+    # What a slow machine takes to compute does not count as waiting.
+    waited = last - start - (time.process_time() - begin)
+    print(f"opens={args.count} bad={bad} worst={int(worst * 1000)} ms={int((last - start) * 1000)} waited={int(waited * 1000)}")
     return 1 if bad else 0
 
 

@@ -159,6 +159,11 @@ def gone(pid):
 
 # --- blobcache
 
+# On a loaded machine a worker may stand still for seconds: who does not test that a lower, or a
+# store, is not waited for has patience.
+PATIENT = "patience_ms=20000"
+
+
 def load_module(*parameters):
     p = run("modinfo", "-F", "depends", "/payload/blobcache.ko")
     for dep in filter(None, p.stdout.strip().split(",")):
@@ -166,6 +171,11 @@ def load_module(*parameters):
     p = run("insmod", "/payload/blobcache.ko", *parameters)
     if p.returncode:
         bail("insmod: " + p.stdout)
+
+
+def unloaded():
+    """Its last user may be a worker that puts its mount down just now."""
+    return wait_for(lambda: run("rmmod", "blobcache").returncode == 0, 20, "rmmod")
 
 
 def cachectl(*argv, **kw):
@@ -187,7 +197,11 @@ def mount(lower, target, **options):
 
 def settled():
     """Nothing is asked for, and what was fetched is stored and in the index."""
-    return wait_for(lambda: cachectl("status")["request_count"] == 0, 60, "no request pending")
+    def quiet():
+        # Twice, as a fill that is stored may begin anew for the rest of its chunk.
+        return all((cachectl("status") or {}).get("request_count") == 0 for _ in range(2))
+
+    return wait_for(quiet, 60, "no request pending")
 
 
 class Daemon:

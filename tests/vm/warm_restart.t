@@ -33,7 +33,7 @@ was_clean() { cachectl device list --json | jq -c '[.devices[].was_clean]'; }
 
 blob_truth
 blob_lower $T --read-only
-run_ok "module loads" load_module || done_testing
+run_ok "module loads" load_module patience_ms=20000 || done_testing
 if [ "$VM_BOOT" = 1 ]; then
 	run_ok "a tier can be made and attached" blob_tier || done_testing
 	blob_daemon
@@ -41,12 +41,13 @@ if [ "$VM_BOOT" = 1 ]; then
 	blob_ready
 	run_ok "mounted" blob_mount $T || done_testing
 	verify "cold: every byte is right" check $T
+	blob_settled
 	run_ok "unmounted" umount $T
 	run_ok "detached" cachectl device detach "$BLOB_TIER"
 	stop_daemon
 	run_ok "module unloads" unload_module || done_testing
 
-	run_ok "module loads again" load_module
+	run_ok "module loads again" load_module patience_ms=20000
 	run_ok "attached again" cachectl device attach "$BLOB_TIER"
 	is "$(was_clean)" '[true]' "the last detach was orderly"
 	blob_daemon
