@@ -90,24 +90,39 @@ static int count_mount(const struct bc_mount_info *mount, void *arg)
 	return 0;
 }
 
+static int sum_tiers(u32 *count, u64 *memory)
+{
+	struct bc_tier_info *info = kmalloc(sizeof(*info), GFP_KERNEL);
+	struct bc_tier *tier;
+	u32 slot = 0;
+
+	*count = 0;
+	*memory = 0;
+	if (!info)
+		return -ENOMEM;
+	while ((tier = bc_tier_next(&slot))) {
+		bc_tier_info(tier, info);
+		bc_tier_put(tier);
+		*memory += info->memory;
+		(*count)++;
+	}
+	kfree(info);
+	return 0;
+}
+
 static int put_status(struct sk_buff *msg)
 {
 	struct bc_daemon_info daemon;
-	struct bc_tier_info *tier;
 	struct nlattr *nest;
-	u32 tiers = 0, mounts = 0;
-	u64 memory = 0;
+	u32 tiers, mounts = 0;
+	u64 memory;
+	int ret;
 
 	bc_daemon_info(&daemon);
 	bc_fs_mounts_for_each(count_mount, &mounts);
-	tier = kmalloc(sizeof(*tier), GFP_KERNEL);
-	if (!tier)
-		return -ENOMEM;
-	if (bc_tier_info(tier)) {
-		tiers = 1;
-		memory = tier->memory;
-	}
-	kfree(tier);
+	ret = sum_tiers(&tiers, &memory);
+	if (ret)
+		return ret;
 	nest = nla_nest_start(msg, BC_A_STATUS);
 	if (!nest ||
 	    nla_put_string(msg, BC_STATUS_A_MODULE_VERSION, BC_MODULE_VERSION) ||
@@ -165,7 +180,7 @@ static int stats_get(struct sk_buff *skb, struct genl_info *info)
 	return reply_end(msg, head, info, put_stats(msg));
 }
 
-static int put_tier(struct sk_buff *msg, const struct bc_tier_info *tier)
+static int put_tier_info(struct sk_buff *msg, const struct bc_tier_info *tier)
 {
 	struct nlattr *nest = nla_nest_start(msg, BC_A_TIER);
 
@@ -189,45 +204,55 @@ static int put_tier(struct sk_buff *msg, const struct bc_tier_info *tier)
 	return 0;
 }
 
-/* Put the live tier, if there is one. Return: 1 if put, 0 if none, or errno. */
-static int put_live_tier(struct sk_buff *msg)
+static int put_tier(struct sk_buff *msg, struct bc_tier *tier)
 {
-	struct bc_tier_info *tier = kmalloc(sizeof(*tier), GFP_KERNEL);
-	int ret = 0;
+	struct bc_tier_info *info = kmalloc(sizeof(*info), GFP_KERNEL);
+	int ret;
 
-	if (!tier)
+	if (!info)
 		return -ENOMEM;
-	if (bc_tier_info(tier))
-		ret = put_tier(msg, tier) ?: 1;
-	kfree(tier);
+	bc_tier_info(tier, info);
+	ret = put_tier_info(msg, info);
+	kfree(info);
+	return ret;
+}
+
+static int dump_tier(struct sk_buff *skb, struct netlink_callback *cb, struct bc_tier *tier)
+{
+	void *head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
+				 NLM_F_MULTI, BC_CMD_TIER_GET);
+	int ret;
+
+	if (!head)
+		return -EMSGSIZE;
+	ret = put_tier(skb, tier);
+	if (ret)
+		genlmsg_cancel(skb, head);
+	else
+		genlmsg_end(skb, head);
 	return ret;
 }
 
 static int tier_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	void *head;
-	int ret;
+	u32 slot = cb->args[0];
+	struct bc_tier *tier;
+	int ret = 0;
 
 	if (!allowed(cb->skb))
 		return -EPERM;
-	if (cb->args[0])
-		return 0;
-	head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
-			   NLM_F_MULTI, BC_CMD_TIER_GET);
-	if (!head)
-		return -EMSGSIZE;
-	ret = put_live_tier(skb);
-	cb->args[0] = 1;
-	if (ret <= 0) {
-		genlmsg_cancel(skb, head);
-		return ret;
+	while (!ret && (tier = bc_tier_next(&slot))) {
+		ret = dump_tier(skb, cb, tier);
+		bc_tier_put(tier);
+		if (!ret)
+			cb->args[0] = slot;
 	}
-	genlmsg_end(skb, head);
-	return skb->len;
+	return skb->len ?: ret;
 }
 
 static int tier_attach(struct sk_buff *skb, struct genl_info *info)
 {
+	struct bc_tier *tier;
 	struct sk_buff *msg;
 	void *head;
 	int ret;
@@ -242,8 +267,12 @@ static int tier_attach(struct sk_buff *skb, struct genl_info *info)
 	msg = reply_begin(info, BC_CMD_TIER_ATTACH, &head);
 	if (!msg)
 		return 0;
-	ret = put_live_tier(msg);
-	return reply_end(msg, head, info, ret < 0 ? ret : 0);
+	tier = bc_tier_named(nla_data(info->attrs[BC_A_DEVICE]));
+	if (tier) {
+		ret = put_tier(msg, tier);
+		bc_tier_put(tier);
+	}
+	return reply_end(msg, head, info, ret);
 }
 
 static int tier_detach(struct sk_buff *skb, struct genl_info *info)
@@ -255,7 +284,8 @@ static int tier_detach(struct sk_buff *skb, struct genl_info *info)
 	if (missing(info, BC_A_DEVICE))
 		return -EINVAL;
 	ret = bc_tier_detach(nla_data(info->attrs[BC_A_DEVICE]), info->extack);
-	bc_netlink_announce_tier();
+	if (ret != -ENOENT)
+		bc_netlink_announce_tier(nla_data(info->attrs[BC_A_DEVICE]));
 	return ret;
 }
 
@@ -790,16 +820,32 @@ void bc_netlink_announce_resolve(struct bc_resolve *resolve)
 	announce(BC_CMD_EVENT_RESOLVE, put_resolve_event, resolve);
 }
 
-static int put_tier_event(struct sk_buff *msg, void *unused)
+static int put_detached(struct sk_buff *msg, const char *device)
 {
-	int ret = put_live_tier(msg);
+	struct nlattr *nest = nla_nest_start(msg, BC_A_TIER);
 
-	return ret < 0 ? ret : 0;
+	if (!nest || nla_put_string(msg, BC_TIER_A_DEVICE, device) ||
+	    nla_put_u32(msg, BC_TIER_A_STATE, BC_TIER_DETACHED))
+		return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
 }
 
-void bc_netlink_announce_tier(void)
+static int put_tier_event(struct sk_buff *msg, void *device)
 {
-	announce(BC_CMD_EVENT_TIER, put_tier_event, NULL);
+	struct bc_tier *tier = bc_tier_named(device);
+	int ret;
+
+	if (!tier)
+		return put_detached(msg, device);
+	ret = put_tier(msg, tier);
+	bc_tier_put(tier);
+	return ret;
+}
+
+void bc_netlink_announce_tier(const char *device)
+{
+	announce(BC_CMD_EVENT_TIER, put_tier_event, (void *)device);
 }
 
 int bc_netlink_init(void)

@@ -12,8 +12,8 @@ struct bc_resolve;
 void bc_netlink_announce_fetch(struct bc_fill *fill);
 void bc_netlink_announce_resolve(struct bc_resolve *resolve);
 
-/* Tell listeners that the tier's state changed. */
-void bc_netlink_announce_tier(void);
+/* Tell listeners that a tier came or went: the one of this device path. */
+void bc_netlink_announce_tier(const char *device);
 
 int bc_netlink_init(void);
 void bc_netlink_exit(void);

@@ -70,7 +70,21 @@ static u64 max_blocks(const struct bc_tier *tier)
 	return div_u64(blocks * min(READ_ONCE(max_pinned_percent), 100U), 100);
 }
 
-/* A tier may be smaller than the one for which the pins were made. */
+/* Of all tiers; 0 if there is none. */
+static u64 max_blocks_of_all(void)
+{
+	struct bc_tier *tier;
+	u64 blocks = 0;
+	u32 slot = 0;
+
+	while ((tier = bc_tier_next(&slot))) {
+		blocks += max_blocks(tier);
+		bc_tier_put(tier);
+	}
+	return blocks;
+}
+
+/* Tiers may be fewer, or smaller, than those for which the pins were made; one may get too much. */
 static bool has_room(struct bc_tier *tier, u32 blocks)
 {
 	return (u64)atomic64_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
@@ -91,8 +105,8 @@ int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 	return ret;
 }
 
-/* Set or clear the flag of what is on the tier. */
-static void walk(struct bc_tier *tier, const struct bc_pin *pin, bool on)
+/* Set or clear the flag of what is on a tier. */
+static void walk_tier(struct bc_tier *tier, const struct bc_pin *pin, bool on)
 {
 	u64 blocks = blocks_of(pin->size);
 	u32 chunk, part;
@@ -103,6 +117,17 @@ static void walk(struct bc_tier *tier, const struct bc_pin *pin, bool on)
 		if (!on || has_room(tier, part))
 			bc_index_pin_chunk(&tier->index, &pin->key, chunk, on);
 		cond_resched();
+	}
+}
+
+static void walk(const struct bc_pin *pin, bool on)
+{
+	struct bc_tier *tier;
+	u32 slot = 0;
+
+	while ((tier = bc_tier_next(&slot))) {
+		walk_tier(tier, pin, on);
+		bc_tier_put(tier);
 	}
 }
 
@@ -122,16 +147,19 @@ static struct bc_pin *pin_new(const struct bc_object *object)
 	return pin;
 }
 
-static int add(struct bc_tier *tier, const struct bc_object *object)
+static int add(const struct bc_object *object)
 {
+	u64 most = max_blocks_of_all();
 	struct bc_pin *pin;
 
 	lockdep_assert_held(&pins_mutex);
+	if (!most)
+		return -ENODEV;
 	if (bc_pins_have(&object->key))
 		return 0;
 	if (pins_count >= READ_ONCE(max_pins))
 		return -EDQUOT;
-	if (pins_blocks + blocks_of(object->version.size) > max_blocks(tier))
+	if (pins_blocks + blocks_of(object->version.size) > most)
 		return -ENOSPC;
 	pin = pin_new(object);
 	if (!pin)
@@ -143,11 +171,11 @@ static int add(struct bc_tier *tier, const struct bc_object *object)
 	spin_lock(&pins_lock);
 	hash_add(pins_table, &pin->hash, bc_key_hash(&pin->key, 0));
 	spin_unlock(&pins_lock);
-	walk(tier, pin, true);
+	walk(pin, true);
 	return 0;
 }
 
-static void remove(struct bc_tier *tier, struct bc_pin *pin)
+static void remove(struct bc_pin *pin)
 {
 	lockdep_assert_held(&pins_mutex);
 	spin_lock(&pins_lock);
@@ -156,14 +184,12 @@ static void remove(struct bc_tier *tier, struct bc_pin *pin)
 	list_del(&pin->node);
 	pins_count--;
 	pins_blocks -= blocks_of(pin->size);
-	if (tier)
-		walk(tier, pin, false);
+	walk(pin, false);
 	kfree(pin);
 }
 
 static int pin_version(struct bc_object *object)
 {
-	struct bc_tier *tier;
 	int ret;
 
 	ret = bc_object_bind(object, 0);
@@ -174,10 +200,7 @@ static int pin_version(struct bc_object *object)
 	ret = mutex_lock_killable(&pins_mutex);
 	if (ret)
 		return ret;
-	tier = bc_tier_get();
-	ret = tier ? add(tier, object) : -ENODEV;
-	if (tier)
-		bc_tier_put(tier);
+	ret = add(object);
 	mutex_unlock(&pins_mutex);
 	return ret;
 }
@@ -185,23 +208,19 @@ static int pin_version(struct bc_object *object)
 static int unpin_path(struct bc_object *object)
 {
 	struct bc_pin *pin, *next;
-	struct bc_tier *tier;
 	int ret;
 
 	ret = mutex_lock_killable(&pins_mutex);
 	if (ret)
 		return ret;
 	ret = -ENOENT;
-	tier = bc_tier_get();
 	list_for_each_entry_safe(pin, next, &pins, node) {
 		if (!bc_key_equal(&pin->volume, &object->client->volume) ||
 		    strcmp(pin->path, object->path))
 			continue;
-		remove(tier, pin);
+		remove(pin);
 		ret = 0;
 	}
-	if (tier)
-		bc_tier_put(tier);
 	mutex_unlock(&pins_mutex);
 	return ret;
 }
@@ -218,16 +237,11 @@ bool bc_pinned(const struct bc_object *object)
 
 void bc_pins_apply(void)
 {
-	struct bc_tier *tier;
 	struct bc_pin *pin;
 
 	mutex_lock(&pins_mutex);
-	tier = bc_tier_get();
-	if (tier) {
-		list_for_each_entry(pin, &pins, node)
-			walk(tier, pin, true);
-		bc_tier_put(tier);
-	}
+	list_for_each_entry(pin, &pins, node)
+		walk(pin, true);
 	mutex_unlock(&pins_mutex);
 }
 

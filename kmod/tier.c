@@ -20,82 +20,11 @@
 #define KNOWN_RO_COMPAT	0U
 #define KNOWN_INCOMPAT	0U
 
-static struct bc_tier __rcu *live_tier;
 static DEFINE_MUTEX(tier_mutex);	/* attach against detach */
-
-/* The holder the block layer reports when somebody else wants the device. */
-static struct {
-	char name;
-} tier_holder;
-
-struct bc_tier *bc_tier_get(void)
-{
-	struct bc_tier *tier;
-
-	rcu_read_lock();
-	tier = rcu_dereference(live_tier);
-	if (tier && !percpu_ref_tryget_live(&tier->ref))
-		tier = NULL;
-	rcu_read_unlock();
-	return tier;
-}
 
 static void tier_idle(struct percpu_ref *ref)
 {
 	complete(&container_of(ref, struct bc_tier, ref)->idle);
-}
-
-static u16 blocks_there(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 bytes)
-{
-	struct bc_hit hit;
-
-	if (!bc_index_peek(&tier->index, key, chunk, &hit) || !bc_tier_fits(&hit, bytes))
-		return 0;
-	return hit.valid;
-}
-
-u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)
-{
-	struct bc_tier *tier = bc_tier_get();
-	u16 blocks = 0;
-
-	if (!tier)
-		return 0;
-	if (!READ_ONCE(tier->failed))
-		blocks = blocks_there(tier, key, chunk, bytes);
-	bc_tier_put(tier);
-	return blocks;
-}
-
-bool bc_tier_serves(void)
-{
-	struct bc_tier *tier = bc_tier_get();
-	bool serves;
-
-	if (!tier)
-		return false;
-	serves = !READ_ONCE(tier->failed);
-	bc_tier_put(tier);
-	return serves;
-}
-
-u64 bc_tier_resident(const struct bc_key *key, u64 size)
-{
-	struct bc_tier *tier = bc_tier_get();
-	u64 sum = 0, chunk;
-	u32 bytes;
-
-	if (!tier)
-		return 0;
-	for (chunk = 0; chunk << BC_CHUNK_SHIFT < size; chunk++) {
-		bytes = min_t(u64, size - (chunk << BC_CHUNK_SHIFT), BC_CHUNK_SIZE);
-		sum += bc_blocks_bytes(blocks_there(tier, key, chunk, bytes), bytes);
-		cond_resched();
-		if (fatal_signal_pending(current))
-			break;
-	}
-	bc_tier_put(tier);
-	return sum;
 }
 
 void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place)
@@ -104,49 +33,6 @@ void bc_tier_free_place(struct bc_tier *tier, const struct bc_place *place)
 	bc_clean_erase(tier, place);
 	bc_frames_release(&tier->frames, place);
 	spin_unlock(&tier->lock);
-}
-
-u64 bc_tier_drop(const struct bc_key *key, u32 chunk)
-{
-	struct bc_tier *tier = bc_tier_get();
-	struct bc_place place;
-	u64 bytes = 0;
-
-	if (!tier)
-		return 0;
-	if (!bc_index_remove(&tier->index, key, chunk, &place)) {
-		bytes = (u64)place.count << BC_BLOCK_SHIFT;
-		bc_tier_free_place(tier, &place);
-	}
-	bc_tier_put(tier);
-	return bytes;
-}
-
-u64 bc_tier_demote(const struct bc_key *key, u32 chunk)
-{
-	struct bc_tier *tier = bc_tier_get();
-	u64 blocks;
-
-	if (!tier)
-		return 0;
-	blocks = bc_index_demote(&tier->index, key, chunk);
-	bc_tier_put(tier);
-	return blocks << BC_BLOCK_SHIFT;
-}
-
-int bc_tier_drop_all(const char *path)
-{
-	struct bc_tier *tier = bc_tier_get();
-
-	if (!tier)
-		return -ENOENT;
-	if (strcmp(tier->name, path)) {
-		bc_tier_put(tier);
-		return -ENOENT;
-	}
-	bc_room_clear(tier);
-	bc_tier_put(tier);
-	return 0;
 }
 
 static int write_super(struct bc_tier *tier)
@@ -226,7 +112,8 @@ static int open_device(struct bc_tier *tier, const char *path, struct netlink_ex
 	u32 sector;
 	int ret;
 
-	ret = bc_bdev_open(path, &tier_holder, &tier->bdev);
+	/* Each tier holds its own: a device cannot be two of them. */
+	ret = bc_bdev_open(path, tier, &tier->bdev);
 	if (ret == -EBUSY) {
 		NL_SET_ERR_MSG(extack, "device is in use: mounted, attached, or held by another driver");
 		return ret;
@@ -289,6 +176,29 @@ static int mark_attached(struct bc_tier *tier)
 	return write_super(tier);
 }
 
+/* A copy of one that is attached has what that had, and would go other ways. */
+static int check_others(const struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	struct bc_tier *other;
+	u32 slot = 0, count = 0;
+	bool same = false;
+
+	while ((other = bc_tier_next(&slot))) {
+		same |= !memcmp(other->super.uuid, tier->super.uuid, BC_UUID_SIZE);
+		count++;
+		bc_tier_put(other);
+	}
+	if (same) {
+		NL_SET_ERR_MSG(extack, "a copy of this tier is attached already: format one of them again");
+		return -EEXIST;
+	}
+	if (count == BC_TIERS_MAX) {
+		NL_SET_ERR_MSG(extack, "too many tiers are attached");
+		return -EUSERS;
+	}
+	return 0;
+}
+
 static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack *extack)
 {
 	int ret;
@@ -297,6 +207,8 @@ static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack
 	if (ret)
 		return ret;
 	ret = read_super(tier, extack);
+	if (!ret)
+		ret = check_others(tier, extack);
 	if (ret)
 		goto err_close;
 	ret = init_memory(tier, extack);
@@ -326,14 +238,9 @@ err_close:
 int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 {
 	struct bc_tier *tier;
-	int ret = -EBUSY;
+	int ret = -ENOMEM;
 
 	mutex_lock(&tier_mutex);
-	if (rcu_access_pointer(live_tier)) {
-		NL_SET_ERR_MSG(extack, "a tier is attached already, and this version takes one per node: detach it first");
-		goto out;
-	}
-	ret = -ENOMEM;
 	tier = kvzalloc(sizeof(*tier), GFP_KERNEL);
 	if (!tier)
 		goto out;
@@ -347,7 +254,8 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	}
 	/* An attached tier keeps the module; its owner is here by the open netlink call. */
 	__module_get(THIS_MODULE);
-	rcu_assign_pointer(live_tier, tier);
+	/* There is room: check_others(). */
+	bc_tier_publish(tier);
 	bc_identities_start(tier);
 	pr_info("%s: attached: %llu frames, %u chunks found, last detach was %s\n", tier->name,
 		tier->super.layout.frame_count, tier->index.used,
@@ -357,15 +265,14 @@ out:
 	if (ret)
 		return ret;
 	bc_pins_apply();
-	bc_netlink_announce_tier();
+	bc_netlink_announce_tier(path);
 	return 0;
 }
 
 /* Nobody finds the tier any more; wait for those who did. */
 static void unpublish(struct bc_tier *tier)
 {
-	RCU_INIT_POINTER(live_tier, NULL);
-	synchronize_rcu();
+	bc_tier_unpublish(tier);
 	percpu_ref_kill(&tier->ref);
 	wait_for_completion(&tier->idle);
 	cancel_delayed_work_sync(&tier->table_work);
@@ -392,11 +299,13 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
 	int ret = -ENOENT;
 
 	mutex_lock(&tier_mutex);
-	tier = rcu_dereference_protected(live_tier, lockdep_is_held(&tier_mutex));
-	if (!tier || strcmp(tier->name, path)) {
+	tier = bc_tier_named(path);
+	if (!tier) {
 		NL_SET_ERR_MSG(extack, "no such tier: see cachectl device list");
 		goto out;
 	}
+	/* Nobody else lets go of it. */
+	bc_tier_put(tier);
 	unpublish(tier);
 	ret = close_tables(tier);
 	if (ret)
@@ -412,7 +321,7 @@ out:
 	return ret;
 }
 
-static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
+void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info)
 {
 	const struct bc_layout *layout = &tier->super.layout;
 
@@ -434,16 +343,4 @@ static void fill_info(struct bc_tier *tier, struct bc_tier_info *info)
 		       bc_evict_memory(&tier->evict) +
 		       (layout->clean_units << BC_UNIT_SHIFT) + layout->clean_units / 8;
 	info->was_clean = tier->was_clean;
-}
-
-bool bc_tier_info(struct bc_tier_info *info)
-{
-	struct bc_tier *tier = bc_tier_get();
-
-	if (!tier)
-		return false;
-	memset(info, 0, sizeof(*info));
-	fill_info(tier, info);
-	bc_tier_put(tier);
-	return true;
 }

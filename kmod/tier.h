@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A tier: one block device with chunks on it. One tier per node in this
- * version; the pointer is under RCU and each use holds a percpu reference, so
- * that detach waits for reads and writes in flight and for nothing else.
+ * A tier: one block device with chunks on it; a node may have several. Pointers
+ * to them are under RCU and each use holds a percpu reference, so that detach
+ * waits for reads and writes in flight and for nothing else.
  *
  * tier->lock covers free space, eviction, the image of the clean table
  * and which of its units are to be written. Process context only. Inside it
@@ -23,6 +23,7 @@
 #include "frame.h"
 #include "index.h"
 #include "record.h"
+#include "tier_pick.h"
 
 struct netlink_ext_ack;
 
@@ -66,9 +67,6 @@ struct bc_tier_info {
 	bool was_clean;
 };
 
-/* The live tier with a reference, or NULL. Any context. */
-struct bc_tier *bc_tier_get(void);
-
 static inline void bc_tier_put(struct bc_tier *tier)
 {
 	percpu_ref_put(&tier->ref);
@@ -86,8 +84,34 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack);
 /* Stop serving from it, write its tables, let it go. @path: as given to attach. */
 int bc_tier_detach(const char *path, struct netlink_ext_ack *extack);
 
-/* Return: false if there is none. */
-bool bc_tier_info(struct bc_tier_info *info);
+/* What is told of it. */
+void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info);
+
+/* tier_set.c: which tiers there are. What is returned has a reference. Any context, but for names. */
+
+/* The tier of a slot below BC_TIERS_MAX, or NULL. */
+struct bc_tier *bc_tier_slot(u32 slot);
+
+/* The next tier, from *@slot on, which moves behind it; NULL if there is none. */
+struct bc_tier *bc_tier_next(u32 *slot);
+
+/* The one of that device path, or NULL. */
+struct bc_tier *bc_tier_named(const char *name);
+
+/* Let a tier be found. One caller at a time, as the next. Return: 0, or -EUSERS: too many. */
+int bc_tier_publish(struct bc_tier *tier);
+
+/* Let it be found no more. Process context, waits for RCU. */
+void bc_tier_unpublish(struct bc_tier *tier);
+
+/* The tier that serves a chunk, and what it has of it; NULL if none does. No side effects. */
+struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, struct bc_hit *hit);
+
+/* The same for a read, by bc_index_lookup(): it counts, and the entry is pinned. */
+struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, struct bc_hit *hit);
+
+/* The tier for a chunk that was fetched: which has some of it, or its home. NULL if there is none. */
+struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk);
 
 /* Which blocks of a chunk of just so many bytes are there? No side effects. */
 u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes);
@@ -148,7 +172,7 @@ static inline bool bc_tier_fits(const struct bc_hit *hit, u32 bytes)
 	return hit->bytes == bytes || (hit->open && hit->bytes < bytes);
 }
 
-/* Is there a tier, and does it work? */
+/* Is there a tier that works? */
 bool bc_tier_serves(void);
 
 /* Drop a chunk. Return: bytes freed, 0 if not there or being read or pinned. */

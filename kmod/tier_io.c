@@ -13,7 +13,6 @@
 #include <linux/vmalloc.h>
 
 #include "fill.h"
-#include "room.h"
 #include "segment.h"
 #include "stats.h"
 #include "tier.h"
@@ -291,15 +290,6 @@ static bool covers_blocks(const struct bc_io *io)
 	       (!(end & (BC_BLOCK_SIZE - 1)) || end >= io->bytes);
 }
 
-/* Readers keep the index's clock: it needs to move only while somebody reads. */
-static void move_tick(struct bc_index *index)
-{
-	u8 tick = bc_room_tick();
-
-	if (READ_ONCE(index->tick) != tick)
-		WRITE_ONCE(index->tick, tick);
-}
-
 static void begin_read(struct bc_io *io, struct bc_tier *tier, const struct bc_hit *hit)
 {
 	INIT_WORK(&io->work, finish_work);
@@ -336,19 +326,14 @@ static void read_blocks(struct bc_io *io, u16 needed, u16 verified)
 bool bc_tier_read(struct bc_io *io, u16 *valid)
 {
 	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
-	struct bc_tier *tier = bc_tier_get();
+	struct bc_tier *tier;
 	struct bc_hit hit;
 	u16 needed;
 
 	*valid = 0;
+	tier = bc_tier_lookup(&io->object->key, chunk, &hit);
 	if (!tier)
 		return false;
-	move_tick(&tier->index);
-	if (READ_ONCE(tier->failed) ||
-	    !bc_index_lookup(&tier->index, &io->object->key, chunk, &hit)) {
-		bc_tier_put(tier);
-		return false;
-	}
 	begin_read(io, tier, &hit);
 	if (!bc_tier_fits(&hit, io->bytes)) {
 		/* A store that gave one ETag to two sizes, or a damaged table. */

@@ -164,14 +164,13 @@ static bool extend(struct bc_tier *tier, const struct bc_key *key, u32 chunk, st
 
 u16 bc_tier_prepare(const struct bc_key *key, u32 chunk, u32 bytes)
 {
-	struct bc_tier *tier = bc_tier_get();
 	struct bc_hit hit;
+	struct bc_tier *tier = bc_tier_find(key, chunk, &hit);
 	u16 blocks = 0;
 
 	if (!tier)
 		return 0;
-	if (READ_ONCE(tier->failed) || !bc_index_peek(&tier->index, key, chunk, &hit) ||
-	    !bc_tier_fits(&hit, bytes))
+	if (!bc_tier_fits(&hit, bytes))
 		goto out;
 	blocks = hit.valid;
 	if (hit.bytes == bytes)
@@ -282,13 +281,12 @@ static int store(struct bc_tier *tier, const struct bc_fetched *fetched)
 
 bool bc_tier_store(const struct bc_fetched *fetched)
 {
-	struct bc_tier *tier = bc_tier_get();
-	int ret = -EIO;
+	struct bc_tier *tier = bc_tier_for(fetched->key, fetched->chunk);
+	int ret;
 
 	if (!tier)
 		return false;
-	if (!READ_ONCE(tier->failed))
-		ret = store(tier, fetched);
+	ret = store(tier, fetched);
 	if (!ret) {
 		bc_stat_inc(BC_STAT_TIER_WRITES);
 		bc_stat_add(BC_STAT_TIER_WRITE_BYTES,

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: several tiers: chunks are spread by capacity, found wherever they are, in whatever order
+# tiers come; one that is detached, or fails under its readers, costs fetches of what it had, and
+# no wrong byte; the others go on; no device is two tiers, nor a copy of one.
+#
+# vm: disk=small:64M disk=large:128M disk=copy:128M timeout=400 mem=1500M
+
+import hashlib
+import os
+
+import hostile_daemon as h
+import vmtest as t
+
+MIB = 1 << 20
+STORE, TARGET = "/mnt/store", "/mnt/data"
+VOLUME = f"file://{STORE}"
+LARGE, COPY = t.disk("large"), t.disk("copy")
+RAW = t.disk("small")
+SMALL = "/dev/mapper/small"
+sums = {}
+
+
+def put(names):
+    for name in names:
+        data = os.urandom(MIB + len(name))
+        with open(f"{STORE}/{name}", "wb") as f:
+            f.write(data)
+        sums[name] = hashlib.sha256(data).digest()
+
+
+def wrong(names):
+    """Of the files, read anew, which have not their bytes."""
+    t.drop_caches(3)
+    bad = []
+    for name in names:
+        try:
+            with open(f"{TARGET}/{name}", "rb") as f:
+                if hashlib.sha256(f.read()).digest() != sums[name]:
+                    bad.append(name)
+        except OSError as e:
+            bad.append(f"{name}: {h.name(e.errno)}")
+    t.settled()
+    return bad
+
+
+def tiers():
+    return {d["device"]: d for d in t.cachectl("device", "list")["devices"]}
+
+
+def used(device):
+    return tiers()[device]["used_bytes"]
+
+
+def resident(names):
+    t.settled()
+    return sum(f["resident_bytes"] for f in
+               t.cachectl("residency", *(f"{TARGET}/{n}" for n in names))["files"])
+
+
+def size(names):
+    return sum(os.path.getsize(f"{STORE}/{n}") for n in names)
+
+
+def table(kind):
+    """What is behind the small tier from now on."""
+    sectors = os.stat(RAW) and int(t.run("blockdev", "--getsz", RAW).stdout)
+    line = {"linear": f"0 {sectors} linear {RAW} 0", "error": f"0 {sectors} error"}[kind]
+    if os.path.exists(SMALL):
+        for argv in (["suspend", "--noflush", "--nolockfs", "small"], ["load", "small", "--table", line], ["resume", "small"]):
+            t.run("dmsetup", *argv)
+    else:
+        t.run("dmsetup", "create", "small", "--table", line)
+
+
+def adds_up(text):
+    for device, d in tiers().items():
+        t.same(d["used_bytes"] + d["free_bytes"], d["frame_bytes"], f"{text}: {device}: used + free = frames")
+
+
+os.makedirs(STORE)
+t.run("mount", "-t", "tmpfs", "-o", "size=300m", "none", STORE)
+FILES = [f"f{n:02}" for n in range(40)]
+put(FILES)
+t.run("modprobe", "dm-mod")
+table("linear")
+t.load_module(t.PATIENT)
+nl = h.Netlink()
+for device in SMALL, LARGE:
+    t.run_ok(f"{device} is formatted", "cachectl", "device", "format", "--yes", device)
+    t.run_ok("... and attached", "cachectl", "device", "attach", device)
+t.same(set(tiers()), {SMALL, LARGE}, "both are listed")
+t.same(nl.status()[h.ST_TIERS], 2, "... and counted")
+t.same(h.name(nl.attach(LARGE)[0]), "EBUSY", "a tier that is attached is not attached again")
+daemon = t.Daemon({"volumes": [{"source": VOLUME}]})
+t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "a daemon is there", daemon.tail())
+status, output = t.mount(STORE, TARGET, ro=True, volume=VOLUME, ttl="1h")
+t.same(status, 0, "mounted", output)
+
+# --- spread, and found
+
+t.same(wrong(FILES), [], "cold: all is right")
+t.same(resident(FILES), size(FILES), "... and cached")
+share = used(SMALL) / (used(SMALL) + used(LARGE))
+t.ok(0.15 < share < 0.5, f"a third is on the tier that is a third of all: {share:.2f}")
+delta = h.Delta(nl)
+t.same(wrong(FILES), [], "warm: all is right")
+t.same((delta.fetch_bytes, delta.hit_bytes), (0, size(FILES)), "... from the tiers")
+adds_up("spread")
+
+# --- one is detached, and comes back
+
+gone = used(SMALL)
+t.run_ok("the small one is detached", "cachectl", "device", "detach", SMALL)
+t.ok(resident(FILES) < size(FILES), "what it had is not there")
+delta = h.Delta(nl)
+t.same(wrong(FILES), [], "without it: all is right")
+t.ok(0 < delta.fetch_bytes <= gone, "... what it had is fetched, and nothing else", delta.fetch_bytes, gone)
+t.same(resident(FILES), size(FILES), "... and cached on the other")
+t.run_ok("it is attached again", "cachectl", "device", "attach", SMALL)
+t.same(used(SMALL), gone, "... with what it had")
+delta = h.Delta(nl)
+t.same(wrong(FILES), [], "with it: all is right")
+t.same(delta.fetch_bytes, 0, "... nothing is fetched")
+t.same(resident(FILES), size(FILES), "what both have counts once")
+t.run_ok("evicted", "cachectl", "evict", *(f"{TARGET}/{n}" for n in FILES))
+t.same((used(SMALL), used(LARGE)), (0, 0), "... it is gone from both")
+
+# --- a copy
+
+t.same(wrong(FILES), [], "cached once more: all is right")
+t.run("dd", f"if={LARGE}", f"of={COPY}", "bs=1M", "count=1", "conv=fsync")
+error, message = nl.attach(COPY)
+t.same((h.name(error), "copy" in message), ("EEXIST", True), "a copy of an attached tier is refused, and why", message)
+
+# --- pins
+
+t.run_ok("half of the files are pinned", "cachectl", "pin", "add", *(f"{TARGET}/{n}" for n in FILES[:20]))
+t.same(sum(d["pinned_bytes"] for d in tiers().values()), 20 * (MIB + (64 << 10)), "pinned is what of them is on both")
+t.ok(all(d["pinned_bytes"] for d in tiers().values()), "... some on each", tiers())
+for device in SMALL, LARGE:
+    t.run_ok(f"{device} is emptied", "cachectl", "evict", "--device", device)
+    t.same(used(device), tiers()[device]["pinned_bytes"], "... but for what is pinned")
+delta = h.Delta(nl)
+t.same(wrong(FILES[:20]), [], "pinned files are right")
+t.same(delta.fetch_bytes, 0, "... and there")
+t.run_ok("unpinned", "cachectl", "pin", "remove", *(f"{TARGET}/{n}" for n in FILES[:20]))
+t.same(sum(d["pinned_bytes"] for d in tiers().values()), 0, "nothing is pinned")
+
+# --- another order, after a restart
+
+t.same(wrong(FILES), [], "all is cached, and right")
+t.run_ok("unmounted", "umount", TARGET)
+for device in SMALL, LARGE:
+    t.run_ok(f"{device} is detached", "cachectl", "device", "detach", device)
+for device in LARGE, SMALL:
+    t.run_ok(f"{device} is attached", "cachectl", "device", "attach", device)
+status, output = t.mount(STORE, TARGET, ro=True, volume=VOLUME, ttl="1h")
+t.same(status, 0, "mounted again", output)
+delta = h.Delta(nl)
+t.same(wrong(FILES), [], "in another order: all is right")
+t.same((delta.fetch_bytes, delta.hit_bytes), (0, size(FILES)), "... and all hits")
+
+# --- one fails
+
+table("error")
+t.same(wrong(FILES), [], "one fails under its readers: all is right")
+MORE = [f"more{n:02}" for n in range(40)]
+put(MORE)
+t.ok(t.wait_for(lambda: wrong(FILES + MORE) or tiers()[SMALL]["state"] == "failed", 60), "... it is found to have failed", tiers())
+t.same(tiers()[LARGE]["state"], "live", "... the other lives")
+before = used(SMALL)
+t.same(wrong(FILES + MORE), [], "all that is asked for now is right")
+delta = h.Delta(nl)
+t.same(wrong(FILES + MORE), [], "... and once more")
+t.same(delta.fetch_bytes, 0, "... all from the tier that is left")
+t.same(used(SMALL), before, "... nothing is kept on the other")
+t.run_fails("it can be detached, if not in order", "could not be written", "cachectl", "device", "detach", SMALL)
+t.same(set(tiers()), {LARGE}, "... and is gone")
+table("linear")
+t.run_ok("repaired, it is attached again", "cachectl", "device", "attach", SMALL)
+t.same(wrong(FILES + MORE), [], "all is right")
+adds_up("in the end")
+
+t.run_ok("unmounted at last", "umount", TARGET)
+for device in LARGE, SMALL:
+    t.run_ok(f"{device} is detached at last", "cachectl", "device", "detach", device)
+t.same(nl.status()[h.ST_TIERS], 0, "no tier is left")
+daemon.stop()
+nl.close()
+t.ok(t.unloaded(), "the module is unloaded")
+t.run("dmsetup", "remove", "small")
+t.done()
