@@ -139,6 +139,12 @@ vm: user helpers
 	tests/lib/build-module $(K)
 	tests/vm/run -k $(K) $(if $(T),$(T),$(sort $(wildcard tests/vm/*.t)))
 
+# make soak SECONDS=3600: the VM's time limit is 240 s.
+SECONDS ?= 600
+soak: user helpers
+	tests/lib/build-module $(K)
+	BLOBCACHE_TIMEOUT_SCALE=$$(($(SECONDS) / 120 + 2)) tests/vm/run -k $(K) --env SECONDS=$(SECONDS) soak
+
 kunit:
 	tests/lib/build-module debug
 	tests/vm/run -k debug kunit
