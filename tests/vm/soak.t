@@ -266,6 +266,7 @@ for n in range(FILES):
     replace(n)
 t.run("modprobe", "dm-mod")
 t.run("dmsetup", "create", "data", "--table", f"0 {int(t.run('blockdev', '--getsz', RAW).stdout)} linear {RAW} 0")
+t.run("dmsetup", "mknodes")
 t.load_module(t.PATIENT, "lease_ms=2000")
 nl = h.Netlink()
 for device in DATA, OTHER:
