@@ -14,6 +14,7 @@
 struct entry {
 	struct entry *next;
 	bool used;		/* since the hand last came by */
+	bool loaded;		/* a tier knew it, and nobody has asked since */
 	struct bc_identity identity;
 };
 
@@ -192,7 +193,7 @@ static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 
 /* Why an identity is put in. */
 enum reason {
-	LOADED,		/* a tier knew it: what is here is newer */
+	LOADED,		/* a tier knew it: what is here is newer, but for what another tier knew */
 	ANSWER,		/* the store said so: it knows nothing of what was written here since */
 	MARK,		/* it was written here */
 	RENAMED,	/* it is another file, by a rename here */
@@ -203,7 +204,7 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 {
 	switch (reason) {
 	case LOADED:
-		return false;
+		break;
 	case ANSWER:
 		if (is_mark(was) && is->mark_ns != was->mark_ns)
 			return false;
@@ -223,6 +224,12 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 	return true;
 }
 
+/* Two tiers knew it. (What was asked for since then is newer, though the clocks may not say so.) */
+static bool loads_over(const struct entry *was, const struct bc_identity *is)
+{
+	return was->loaded && is->resolved_ns > was->identity.resolved_ns;
+}
+
 static int insert(const struct bc_identity *identity, enum reason reason)
 {
 	struct bucket *bucket = bucket_of(&identity->path);
@@ -237,6 +244,7 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	if (!is_mark(identity))
 		new->identity.mark_ns = 0;
 	new->used = reason != LOADED;
+	new->loaded = reason == LOADED;
 	new->next = NULL;
 
 	spin_lock(&bucket->lock);
@@ -246,8 +254,10 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 		new = NULL;
 		atomic_add_return(1, &table.count);
 		count_mark(NULL, identity);
-	} else if (*link && meet(&(*link)->identity, identity, reason)) {
-		(*link)->used = true;
+	} else if (*link && (reason != LOADED || loads_over(*link, identity)) &&
+		   meet(&(*link)->identity, identity, reason)) {
+		(*link)->used = reason != LOADED;
+		(*link)->loaded = reason == LOADED;
 	}
 	spin_unlock(&bucket->lock);
 	kvfree(new);
@@ -392,6 +402,7 @@ int bc_identity_mark(const struct bc_identity *mark)
 	if (entry) {
 		merge_mark(&entry->identity, mark);
 		entry->used = true;
+		entry->loaded = false;
 	}
 	spin_unlock(&bucket->lock);
 	return entry ? 0 : insert(mark, MARK);

@@ -272,7 +272,12 @@ static int tier_attach(struct sk_buff *skb, struct genl_info *info)
 		ret = put_tier(msg, tier);
 		bc_tier_put(tier);
 	}
-	return reply_end(msg, head, info, ret);
+	/* It is attached, whether there is room to say so or not. */
+	if (ret) {
+		nlmsg_free(msg);
+		return 0;
+	}
+	return reply_end(msg, head, info, 0);
 }
 
 static int tier_detach(struct sk_buff *skb, struct genl_info *info)
@@ -651,7 +656,7 @@ static void explain_pin(struct netlink_ext_ack *extack, int error)
 		NL_SET_ERR_MSG(extack, "no tier is attached: there is nothing to pin on");
 		break;
 	case -ENOSPC:
-		NL_SET_ERR_MSG(extack, "too much of the tier would be pinned: remove other pins (cachectl pin list), or use a larger device (module parameter max_pinned_percent)");
+		NL_SET_ERR_MSG(extack, "too much of the tiers would be pinned: remove other pins (cachectl pin list), or attach another tier (module parameter max_pinned_percent)");
 		break;
 	case -EDQUOT:
 		NL_SET_ERR_MSG(extack, "too many pins: remove others (cachectl pin list), or raise the module parameter max_pins");

@@ -24,7 +24,7 @@ MODULE_PARM_DESC(max_pins, "most versions that are pinned at once");
 
 static unsigned int max_pinned_percent = 90;
 module_param(max_pinned_percent, uint, 0644);
-MODULE_PARM_DESC(max_pinned_percent, "most of a tier that pins may take, in percent");
+MODULE_PARM_DESC(max_pinned_percent, "most of the tiers that pins may take, in percent");
 
 #define PIN_BITS	10
 
@@ -70,7 +70,7 @@ static u64 max_blocks(const struct bc_tier *tier)
 	return div_u64(blocks * min(READ_ONCE(max_pinned_percent), 100U), 100);
 }
 
-/* Of all tiers; 0 if there is none. */
+/* Of all tiers that serve. */
 static u64 max_blocks_of_all(void)
 {
 	struct bc_tier *tier;
@@ -78,14 +78,14 @@ static u64 max_blocks_of_all(void)
 	u32 slot = 0;
 
 	while ((tier = bc_tier_next(&slot))) {
-		blocks += max_blocks(tier);
+		if (!READ_ONCE(tier->failed))
+			blocks += max_blocks(tier);
 		bc_tier_put(tier);
 	}
 	return blocks;
 }
 
-/* Tiers may be fewer, or smaller, than those for which the pins were made; one may get too much. */
-static bool has_room(struct bc_tier *tier, u32 blocks)
+bool bc_pins_room(struct bc_tier *tier, u32 blocks)
 {
 	return (u64)atomic64_read(&tier->index.pinned_blocks) + blocks <= max_blocks(tier);
 }
@@ -97,7 +97,7 @@ int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 	int ret;
 
 	spin_lock(&pins_lock);
-	if (find(fetched->key) && has_room(tier, place->count))
+	if (find(fetched->key) && bc_pins_room(tier, place->count))
 		flags |= BC_ENTRY_PINNED;
 	ret = bc_index_insert_part(&tier->index, fetched->key, fetched->chunk, place,
 				   fetched->bytes, fetched->blocks, flags);
@@ -105,29 +105,37 @@ int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 	return ret;
 }
 
-/* Set or clear the flag of what is on a tier. */
-static void walk_tier(struct bc_tier *tier, const struct bc_pin *pin, bool on)
+/* Pin one chunk where it is used, or nowhere: of what is in another tier, too, nobody reads. */
+static void pin_chunk(const struct bc_key *key, u32 chunk, u32 bytes, bool on)
 {
-	u64 blocks = blocks_of(pin->size);
-	u32 chunk, part;
+	u32 blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE), slot = 0;
+	struct bc_tier *used = NULL, *tier;
+	struct bc_hit hit;
 
-	lockdep_assert_held(&pins_mutex);
-	for (chunk = 0; blocks; chunk++, blocks -= part) {
-		part = min_t(u64, blocks, BC_CHUNK_BLOCKS);
-		if (!on || has_room(tier, part))
-			bc_index_pin_chunk(&tier->index, &pin->key, chunk, on);
-		cond_resched();
+	if (on)
+		used = bc_tier_find(key, chunk, bytes, &hit);
+	while ((tier = bc_tier_next(&slot))) {
+		if (tier != used)
+			bc_index_pin_chunk(&tier->index, key, chunk, false);
+		else if (bc_pins_room(tier, blocks))
+			bc_index_pin_chunk(&tier->index, key, chunk, true);
+		bc_tier_put(tier);
 	}
+	if (used)
+		bc_tier_put(used);
 }
 
+/* Set or clear the flag of what is on tiers. */
 static void walk(const struct bc_pin *pin, bool on)
 {
-	struct bc_tier *tier;
-	u32 slot = 0;
+	u64 left = pin->size;
+	u32 chunk, bytes;
 
-	while ((tier = bc_tier_next(&slot))) {
-		walk_tier(tier, pin, on);
-		bc_tier_put(tier);
+	lockdep_assert_held(&pins_mutex);
+	for (chunk = 0; left; chunk++, left -= bytes) {
+		bytes = min_t(u64, left, BC_CHUNK_SIZE);
+		pin_chunk(&pin->key, chunk, bytes, on);
+		cond_resched();
 	}
 }
 
@@ -149,17 +157,16 @@ static struct bc_pin *pin_new(const struct bc_object *object)
 
 static int add(const struct bc_object *object)
 {
-	u64 most = max_blocks_of_all();
 	struct bc_pin *pin;
 
 	lockdep_assert_held(&pins_mutex);
-	if (!most)
+	if (!bc_tier_serves())
 		return -ENODEV;
 	if (bc_pins_have(&object->key))
 		return 0;
 	if (pins_count >= READ_ONCE(max_pins))
 		return -EDQUOT;
-	if (pins_blocks + blocks_of(object->version.size) > most)
+	if (pins_blocks + blocks_of(object->version.size) > max_blocks_of_all())
 		return -ENOSPC;
 	pin = pin_new(object);
 	if (!pin)

@@ -50,6 +50,9 @@ struct bc_pin {
 int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 		   const struct bc_place *place);
 
+/* May so many more blocks of a tier be pinned? Tiers may be fewer than when the pins were made. */
+bool bc_pins_room(struct bc_tier *tier, u32 blocks);
+
 /* Is this version pinned? Process context. */
 bool bc_pins_have(const struct bc_key *key);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attach and detach of the tier. docs/disk-format.md has the order of writes.
+ * Attach and detach of tiers. docs/disk-format.md has the order of writes.
  */
 #include <linux/blkdev.h>
 #include <linux/module.h>
@@ -181,15 +181,20 @@ static int check_others(const struct bc_tier *tier, struct netlink_ext_ack *exta
 {
 	struct bc_tier *other;
 	u32 slot = 0, count = 0;
-	bool same = false;
+	bool same = false, named = false;
 
 	while ((other = bc_tier_next(&slot))) {
 		same |= !memcmp(other->super.uuid, tier->super.uuid, BC_UUID_SIZE);
+		named |= !strcmp(other->name, tier->name);
 		count++;
 		bc_tier_put(other);
 	}
 	if (same) {
-		NL_SET_ERR_MSG(extack, "a copy of this tier is attached already: format one of them again");
+		NL_SET_ERR_MSG(extack, "this tier, or a copy of it, is attached by another name: detach that first (cachectl device list)");
+		return -EEXIST;
+	}
+	if (named) {
+		NL_SET_ERR_MSG(extack, "a tier that had this name is attached still: detach that first");
 		return -EEXIST;
 	}
 	if (count == BC_TIERS_MAX) {

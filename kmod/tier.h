@@ -98,20 +98,36 @@ struct bc_tier *bc_tier_next(u32 *slot);
 /* The one of that device path, or NULL. */
 struct bc_tier *bc_tier_named(const char *name);
 
-/* Let a tier be found. One caller at a time, as the next. Return: 0, or -EUSERS: too many. */
+/* Let a tier be found. Return: 0, or -EUSERS: too many. */
 int bc_tier_publish(struct bc_tier *tier);
 
 /* Let it be found no more. Process context, waits for RCU. */
 void bc_tier_unpublish(struct bc_tier *tier);
 
-/* The tier that serves a chunk, and what it has of it; NULL if none does. No side effects. */
-struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, struct bc_hit *hit);
+/* One of them serves no more. Any context. */
+void bc_tier_homes(void);
+
+/**
+ * bc_tier_find - the tier that serves a chunk
+ * @key: version
+ * @chunk: number of the chunk
+ * @bytes: of the chunk
+ * @hit: out: what it has of it; may be of another size
+ *
+ * If several have some of it, one that has all, or else the one that has most: all who ask for
+ * the same are told the same. No side effects. Return: NULL if none does.
+ */
+struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, u32 bytes, struct bc_hit *hit);
 
 /* The same for a read, by bc_index_lookup(): it counts, and the entry is pinned. */
-struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, struct bc_hit *hit);
+struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, u32 bytes,
+			       struct bc_hit *hit);
 
 /* The tier for a chunk that was fetched: which has some of it, or its home. NULL if there is none. */
-struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk);
+struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk, u32 bytes);
+
+/* Unpin an entry, and free its place if it died meanwhile. Process context. */
+void bc_tier_unpin(struct bc_tier *tier, u32 id);
 
 /* Which blocks of a chunk of just so many bytes are there? No side effects. */
 u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes);

@@ -35,6 +35,7 @@ void bc_tier_io_result(struct bc_tier *tier, int error)
 	if (atomic_inc_return(&tier->errors) != ERRORS_MAX)
 		return;
 	WRITE_ONCE(tier->failed, true);
+	bc_tier_homes();
 	pr_err("%s: %d I/O errors in a row: tier serves no more; replace the device, then detach it\n",
 	       tier->name, ERRORS_MAX);
 }
@@ -290,14 +291,15 @@ static bool covers_blocks(const struct bc_io *io)
 	       (!(end & (BC_BLOCK_SIZE - 1)) || end >= io->bytes);
 }
 
-static void begin_read(struct bc_io *io, struct bc_tier *tier, const struct bc_hit *hit)
+static void begin_read(struct bc_io *io, struct bc_tier *tier, const struct bc_hit *hit,
+		       u32 bytes)
 {
 	INIT_WORK(&io->work, finish_work);
 	io->tier = tier;
 	io->entry = hit->id;
 	io->frame = hit->place.frame;
 	io->slot = hit->place.slot;
-	io->bytes = bc_chunk_bytes(io->object, io->pos >> BC_CHUNK_SHIFT);
+	io->bytes = bytes;
 	io->bounce = NULL;
 	io->error = 0;
 	io->blocks = 0;
@@ -325,16 +327,16 @@ static void read_blocks(struct bc_io *io, u16 needed, u16 verified)
 
 bool bc_tier_read(struct bc_io *io, u16 *valid)
 {
-	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
+	u32 chunk = io->pos >> BC_CHUNK_SHIFT, bytes = bc_chunk_bytes(io->object, chunk);
 	struct bc_tier *tier;
 	struct bc_hit hit;
 	u16 needed;
 
 	*valid = 0;
-	tier = bc_tier_lookup(&io->object->key, chunk, &hit);
+	tier = bc_tier_lookup(&io->object->key, chunk, bytes, &hit);
 	if (!tier)
 		return false;
-	begin_read(io, tier, &hit);
+	begin_read(io, tier, &hit, bytes);
 	if (!bc_tier_fits(&hit, io->bytes)) {
 		/* A store that gave one ETag to two sizes, or a damaged table. */
 		bc_stat_inc(BC_STAT_CRC_ERRORS);

@@ -10,11 +10,24 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 
+#include "pin.h"
 #include "room.h"
 #include "tier.h"
 
-/* Slots change under the caller's mutex (tier.c); readers are under RCU. */
-static struct bc_tier __rcu *tiers[BC_TIERS_MAX];
+/* Readers are under RCU. */
+static struct bc_tier __rcu *tiers[BC_TIERS_MAX] __read_mostly;
+
+/*
+ * Homes, in order of UUIDs, so that they do not depend on who was attached first. Readers have no
+ * lock: what they see while this changes is a home as good as any other.
+ */
+static struct {
+	u32 weights[BC_TIERS_MAX];
+	u8 slots[BC_TIERS_MAX];
+	u32 count;
+} homes __read_mostly;
+
+static DEFINE_SPINLOCK(set_lock);	/* for writers of both; interrupts off */
 
 struct bc_tier *bc_tier_slot(u32 slot)
 {
@@ -50,48 +63,89 @@ struct bc_tier *bc_tier_named(const char *name)
 	return NULL;
 }
 
-int bc_tier_publish(struct bc_tier *tier)
+static struct bc_tier *tier_at(u32 slot)
+{
+	return rcu_dereference_protected(tiers[slot], lockdep_is_held(&set_lock));
+}
+
+/* Put a tier that serves in its place among the homes. */
+static void add_home(u32 slot)
+{
+	const struct bc_tier *tier = tier_at(slot);
+	u32 at = homes.count;
+
+	for (; at; at--) {
+		const struct bc_tier *before = tier_at(homes.slots[at - 1]);
+
+		if (memcmp(before->super.uuid, tier->super.uuid, BC_UUID_SIZE) < 0)
+			break;
+		WRITE_ONCE(homes.slots[at], homes.slots[at - 1]);
+		WRITE_ONCE(homes.weights[at], homes.weights[at - 1]);
+	}
+	WRITE_ONCE(homes.slots[at], slot);
+	WRITE_ONCE(homes.weights[at], min_t(u64, tier->super.layout.frame_count, U32_MAX));
+	WRITE_ONCE(homes.count, homes.count + 1);
+}
+
+static void give_homes(void)
 {
 	u32 slot;
 
+	lockdep_assert_held(&set_lock);
+	WRITE_ONCE(homes.count, 0);
+	for (slot = 0; slot < BC_TIERS_MAX; slot++)
+		WRITE_ONCE(homes.weights[slot], 0);
 	for (slot = 0; slot < BC_TIERS_MAX; slot++) {
-		if (!rcu_access_pointer(tiers[slot])) {
-			rcu_assign_pointer(tiers[slot], tier);
-			return 0;
-		}
+		if (tier_at(slot) && !READ_ONCE(tier_at(slot)->failed))
+			add_home(slot);
 	}
-	return -EUSERS;
+}
+
+void bc_tier_homes(void)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&set_lock, flags);
+	give_homes();
+	spin_unlock_irqrestore(&set_lock, flags);
+}
+
+/* Put @to where @from is. Return: false if that is nowhere. */
+static bool replace(struct bc_tier *from, struct bc_tier *to)
+{
+	unsigned long flags;
+	u32 slot;
+
+	spin_lock_irqsave(&set_lock, flags);
+	for (slot = 0; slot < BC_TIERS_MAX && tier_at(slot) != from; slot++)
+		;
+	if (slot < BC_TIERS_MAX) {
+		rcu_assign_pointer(tiers[slot], to);
+		give_homes();
+	}
+	spin_unlock_irqrestore(&set_lock, flags);
+	return slot < BC_TIERS_MAX;
+}
+
+int bc_tier_publish(struct bc_tier *tier)
+{
+	return replace(NULL, tier) ? 0 : -EUSERS;
 }
 
 void bc_tier_unpublish(struct bc_tier *tier)
 {
-	u32 slot;
-
-	for (slot = 0; slot < BC_TIERS_MAX; slot++) {
-		if (rcu_access_pointer(tiers[slot]) == tier)
-			RCU_INIT_POINTER(tiers[slot], NULL);
-	}
+	replace(tier, NULL);
 	synchronize_rcu();
 }
 
-/* What a tier counts for when homes are given. */
-static u32 weight(const struct bc_tier *tier)
-{
-	if (!tier || READ_ONCE(tier->failed))
-		return 0;
-	return min_t(u64, tier->super.layout.frame_count, U32_MAX);
-}
-
-/* The slot of a chunk's home. May be outdated on return, and then is as good as any other. */
+/* The slot of a chunk's home. */
 static u32 home_of(const struct bc_key *key, u32 chunk)
 {
-	u32 weights[BC_TIERS_MAX], slot;
+	u32 home = 0;
 
-	rcu_read_lock();
-	for (slot = 0; slot < BC_TIERS_MAX; slot++)
-		weights[slot] = weight(rcu_dereference(tiers[slot]));
-	rcu_read_unlock();
-	return bc_tier_pick(bc_chunk_hash(key, chunk), weights);
+	if (READ_ONCE(homes.count) > 1)
+		home = bc_tier_pick(bc_chunk_hash(key, chunk), homes.weights);
+	return READ_ONCE(homes.slots[home]);
 }
 
 /* A way through the tiers that serve, beginning with a chunk's home. */
@@ -124,18 +178,38 @@ static struct bc_tier *walk_next(struct walk *walk)
 	return NULL;
 }
 
-struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, struct bc_hit *hit)
+static bool is_whole(const struct bc_hit *hit, u32 bytes)
 {
-	struct bc_tier *tier;
+	return hit->bytes == bytes && hit->valid == bc_blocks_of(bytes);
+}
+
+/* Of a chunk that is in two tiers: is this the one to use? */
+static bool better(const struct bc_hit *a, const struct bc_hit *b, u32 bytes)
+{
+	if (bc_tier_fits(a, bytes) != bc_tier_fits(b, bytes))
+		return bc_tier_fits(a, bytes);
+	return hweight16(a->valid) > hweight16(b->valid);
+}
+
+struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, u32 bytes, struct bc_hit *hit)
+{
+	struct bc_tier *best = NULL, *tier;
+	struct bc_hit now;
 	struct walk walk;
 
 	walk_begin(&walk, key, chunk);
 	while ((tier = walk_next(&walk))) {
-		if (bc_index_peek(&tier->index, key, chunk, hit))
-			return tier;
-		bc_tier_put(tier);
+		if (bc_index_peek(&tier->index, key, chunk, &now) &&
+		    (!best || better(&now, hit, bytes))) {
+			swap(best, tier);
+			*hit = now;
+		}
+		if (tier)
+			bc_tier_put(tier);
+		if (best && is_whole(hit, bytes))
+			break;
 	}
-	return NULL;
+	return best;
 }
 
 /* Readers keep the index's clock: it needs to move only while somebody reads. */
@@ -147,7 +221,19 @@ static void move_tick(struct bc_index *index)
 		WRITE_ONCE(index->tick, tick);
 }
 
-struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, struct bc_hit *hit)
+/* As bc_tier_find(), and the entry is pinned, and was used. */
+static struct bc_tier *lookup_best(const struct bc_key *key, u32 chunk, u32 bytes,
+				   struct bc_hit *hit)
+{
+	struct bc_tier *tier = bc_tier_find(key, chunk, bytes, hit);
+
+	if (!tier || bc_index_lookup(&tier->index, key, chunk, hit))
+		return tier;
+	bc_tier_put(tier);
+	return NULL;
+}
+
+struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, u32 bytes, struct bc_hit *hit)
 {
 	struct bc_tier *tier;
 	struct walk walk;
@@ -155,29 +241,53 @@ struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, struct bc_hi
 	walk_begin(&walk, key, chunk);
 	while ((tier = walk_next(&walk))) {
 		move_tick(&tier->index);
-		if (bc_index_lookup(&tier->index, key, chunk, hit))
-			return tier;
+		if (bc_index_lookup(&tier->index, key, chunk, hit)) {
+			if (is_whole(hit, bytes) || READ_ONCE(homes.count) < 2)
+				return tier;
+			/* Another may have more of it: who fetches the rest asks for that one. */
+			bc_tier_unpin(tier, hit->id);
+			bc_tier_put(tier);
+			return lookup_best(key, chunk, bytes, hit);
+		}
 		bc_tier_put(tier);
 	}
 	return NULL;
 }
 
-struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk)
+/* Its home; if it is pinned, and may not be there, another where it may. */
+static struct bc_tier *place_for(const struct bc_key *key, u32 chunk, u32 bytes)
 {
-	struct bc_hit hit;
-	struct bc_tier *tier = bc_tier_find(key, chunk, &hit);
+	u32 blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE);
+	bool pinned = bc_pins_have(key);
+	struct bc_tier *first = NULL, *tier;
 	struct walk walk;
 
-	if (tier)
-		return tier;
 	walk_begin(&walk, key, chunk);
-	return walk_next(&walk);
+	while ((tier = walk_next(&walk))) {
+		if (!pinned || bc_pins_room(tier, blocks)) {
+			if (first)
+				bc_tier_put(first);
+			return tier;
+		}
+		if (first)
+			bc_tier_put(tier);
+		else
+			first = tier;
+	}
+	return first;
+}
+
+struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk, u32 bytes)
+{
+	struct bc_hit hit;
+
+	return bc_tier_find(key, chunk, bytes, &hit) ?: place_for(key, chunk, bytes);
 }
 
 u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)
 {
 	struct bc_hit hit;
-	struct bc_tier *tier = bc_tier_find(key, chunk, &hit);
+	struct bc_tier *tier = bc_tier_find(key, chunk, bytes, &hit);
 
 	if (!tier)
 		return 0;
@@ -187,14 +297,7 @@ u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)
 
 bool bc_tier_serves(void)
 {
-	u32 slot;
-	bool serves = false;
-
-	rcu_read_lock();
-	for (slot = 0; slot < BC_TIERS_MAX && !serves; slot++)
-		serves = weight(rcu_dereference(tiers[slot]));
-	rcu_read_unlock();
-	return serves;
+	return READ_ONCE(homes.count);
 }
 
 u64 bc_tier_resident(const struct bc_key *key, u64 size)

@@ -125,7 +125,7 @@ static void drop(struct bc_tier *tier, u32 id)
 		bc_tier_free_place(tier, &place);
 }
 
-static void unpin(struct bc_tier *tier, u32 id)
+void bc_tier_unpin(struct bc_tier *tier, u32 id)
 {
 	struct bc_place place;
 
@@ -165,7 +165,7 @@ static bool extend(struct bc_tier *tier, const struct bc_key *key, u32 chunk, st
 u16 bc_tier_prepare(const struct bc_key *key, u32 chunk, u32 bytes)
 {
 	struct bc_hit hit;
-	struct bc_tier *tier = bc_tier_find(key, chunk, &hit);
+	struct bc_tier *tier = bc_tier_find(key, chunk, bytes, &hit);
 	u16 blocks = 0;
 
 	if (!tier)
@@ -183,7 +183,7 @@ u16 bc_tier_prepare(const struct bc_key *key, u32 chunk, u32 bytes)
 		goto out;
 	}
 	blocks = hit.valid;
-	unpin(tier, hit.id);
+	bc_tier_unpin(tier, hit.id);
 out:
 	bc_tier_put(tier);
 	return blocks;
@@ -213,7 +213,7 @@ static int store_more(struct bc_tier *tier, const struct bc_fetched *fetched)
 		ret = write_blocks(tier, &hit.place, fetched, missing);
 	if (missing && !ret)
 		describe_more(tier, fetched, &hit, missing);
-	unpin(tier, hit.id);
+	bc_tier_unpin(tier, hit.id);
 	return ret;
 }
 
@@ -281,7 +281,7 @@ static int store(struct bc_tier *tier, const struct bc_fetched *fetched)
 
 bool bc_tier_store(const struct bc_fetched *fetched)
 {
-	struct bc_tier *tier = bc_tier_for(fetched->key, fetched->chunk);
+	struct bc_tier *tier = bc_tier_for(fetched->key, fetched->chunk, fetched->bytes);
 	int ret;
 
 	if (!tier)

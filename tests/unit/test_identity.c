@@ -506,6 +506,27 @@ static void renamed_meanwhile(void **state)
 	assert_int_equal(bc_identity_lost(BC_IDENTITY_DIR).mark_ns, 120);
 }
 
+/* Guards: of what two tiers knew the later counts, in whatever order they come. */
+static void loaded_twice(void **state)
+{
+	struct bc_identity older = identity(1, 1, 'a', -500), newer = identity(1, 1, 'b', -400);
+
+	(void)state;
+	assert_int_equal(bc_identity_insert_loaded(&older), 0);
+	assert_int_equal(bc_identity_insert_loaded(&newer), 0);
+	assert_int_equal(known(), 'b');
+	assert_int_equal(bc_identity_insert_loaded(&older), 0);
+	assert_int_equal(known(), 'b');
+	assert_int_equal(bc_identity_count(), 1);
+	/* Marked since: no tier knows better. */
+	mark(-300, 5);
+	newer.resolved_ns = 400;
+	newer.etag[0] = 'c';
+	assert_int_equal(bc_identity_insert_loaded(&newer), 0);
+	assert_int_equal(found().written_at, 5);
+	assert_int_equal(known(), 'b');
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -517,6 +538,7 @@ int main(void)
 		test(answered_gone),
 		test(others_stay),
 		test(loaded),
+		test(loaded_twice),
 		test(changes),
 		test(bounded),
 		test(for_each),
