@@ -15,6 +15,7 @@ import vmtest as t
 
 SIZE = 3 * (64 << 10) + 1000
 FRAMES = 4 * (64 << 10)         # it takes so much of a tier
+MIB = 1 << 20
 STORE, TARGET = "/mnt/store", "/mnt/data"
 VOLUME = f"file://{STORE}"
 LARGE, COPY = t.disk("large"), t.disk("copy")
@@ -23,9 +24,9 @@ SMALL = "/dev/mapper/small"
 sums = {}
 
 
-def put(names):
+def put(names, length=SIZE):
     for name in names:
-        data = os.urandom(SIZE)
+        data = os.urandom(length)
         with open(f"{STORE}/{name}", "wb") as f:
             f.write(data)
         sums[name] = hashlib.sha256(data).digest()
@@ -139,32 +140,38 @@ t.run_ok("... and let go of", "cachectl", "device", "format", "--yes", "--force"
 
 # --- the same chunk on both: some of it here, all of it there
 
+BIG = [f"big{n:02}" for n in range(12)]
+put(BIG, 2 * MIB)
 t.run_ok("all is evicted", "cachectl", "evict", *(f"{TARGET}/{n}" for n in FILES))
+t.drop_caches(3)
 for only, other in ((SMALL, LARGE), (LARGE, SMALL)):
     t.run_ok(f"{other} is detached", "cachectl", "device", "detach", other)
     if only == SMALL:
         with open("/sys/module/blobcache/parameters/max_rest", "w", encoding="ascii") as f:
             f.write("0")
-        for n in FILES[:12]:
+        for n in BIG:
             fd = os.open(f"{TARGET}/{n}", os.O_RDONLY)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-            os.pread(fd, 100, 100000)
+            # What binds it is fetched as a whole chunk.
+            os.pread(fd, 100, 0)
+            os.pread(fd, 100, MIB + 500000)
             os.close(fd)
         t.settled()
-        t.same(used(SMALL), 12 * FRAMES, "one has a block of each of some files")
+        t.same((used(SMALL), resident(BIG)), (24 * MIB, 12 * (MIB + (64 << 10))), "one has a block of each of some chunks")
     else:
-        t.same(wrong(FILES[:12]), [], "the other has all of them")
+        t.same(wrong(BIG), [], "the other has all of them")
     t.run_ok(f"{other} is attached again", "cachectl", "device", "attach", other)
 daemon.stop()
 delta = h.Delta(nl)
-t.same(resident(FILES[:12]), size(FILES[:12]), "of both it is the one with all that counts")
-t.same(wrong(FILES[:12]), [], "... and is read, without a daemon")
+t.same(resident(BIG), size(BIG), "of both it is the one with all that counts")
+t.same(wrong(BIG), [], "... and is read, without a daemon")
 t.same(delta.fetch_bytes, 0, "... nothing is fetched")
 t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "a daemon comes", daemon.tail())
-t.run_ok("they are pinned", "cachectl", "pin", "add", *(f"{TARGET}/{n}" for n in FILES[:12]))
-t.same((tiers()[SMALL]["pinned_bytes"], tiers()[LARGE]["pinned_bytes"]), (0, 12 * FRAMES), "pinned is what is read, once")
-t.run_ok("unpinned again", "cachectl", "pin", "remove", *(f"{TARGET}/{n}" for n in FILES[:12]))
-t.run_ok("all is evicted again", "cachectl", "evict", *(f"{TARGET}/{n}" for n in FILES))
+t.run_ok("they are pinned", "cachectl", "pin", "add", *(f"{TARGET}/{n}" for n in BIG))
+pinned = {name: d["pinned_bytes"] for name, d in tiers().items()}
+t.ok(sum(pinned.values()) == 24 * MIB and pinned[LARGE] >= 12 * MIB, "pinned is what is read, once", pinned)
+t.run_ok("unpinned again", "cachectl", "pin", "remove", *(f"{TARGET}/{n}" for n in BIG))
+t.run_ok("they are evicted", "cachectl", "evict", *(f"{TARGET}/{n}" for n in BIG))
 
 # --- pins
 
