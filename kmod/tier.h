@@ -87,7 +87,7 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack);
 /* What is told of it. */
 void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info);
 
-/* tier_set.c: which tiers there are. What is returned has a reference. Any context, but for names. */
+/* tier_set.c: which tiers there are. What is returned has a reference. Any context. */
 
 /* The tier of a slot below BC_TIERS_MAX, or NULL. */
 struct bc_tier *bc_tier_slot(u32 slot);
@@ -123,7 +123,10 @@ struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, u32 bytes, str
 struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, u32 bytes,
 			       struct bc_hit *hit);
 
-/* The tier for a chunk that was fetched: which has some of it, or its home. NULL if there is none. */
+/*
+ * The tier for a chunk that was fetched: which has some of it, or its home. Process context.
+ * Return: NULL if there is none.
+ */
 struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk, u32 bytes);
 
 /* Unpin an entry, and free its place if it died meanwhile. Process context. */
