@@ -403,7 +403,7 @@ static int dir_open(struct inode *inode, struct file *file)
 
 	if (!dir)
 		return -ENOMEM;
-	error = bc_dentry_lower(file->f_path.dentry, &lower);
+	error = bc_dentry_lower(file_dentry(file), &lower);
 	if (!error) {
 		error = bc_lower_open(BC_M(inode->i_sb), &lower, O_RDONLY | O_DIRECTORY,
 				      &dir->lower);

@@ -58,7 +58,7 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 /* Is the file to be read past the cache, for what is known without asking the store? */
 static bool must_bypass(struct file *file)
 {
-	struct dentry *dentry = file->f_path.dentry;
+	struct dentry *dentry = file_dentry(file);
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 
 	if (!bc_dentry_in_place(dentry) || atomic_read(&BC_I(d_inode(dentry))->writers))
@@ -74,7 +74,7 @@ static int open_read(struct inode *inode, struct file *file)
 	/* Before we look for a writer: one that comes later is seen by the count. */
 	bf->writes = atomic_read_acquire(&BC_I(inode)->writes);
 	if (!must_bypass(file))
-		mapping = bc_version_choose(file->f_path.dentry);
+		mapping = bc_version_choose(file_dentry(file));
 	if (IS_ERR(mapping))
 		return PTR_ERR(mapping);
 	if (!mapping)
@@ -110,7 +110,7 @@ int bc_open(struct inode *inode, struct file *file)
 	else if (!created)
 		error = open_read(inode, file);
 	else
-		error = bc_version_written(file->f_path.dentry, ktime_get_real_seconds());
+		error = bc_version_written(file_dentry(file), ktime_get_real_seconds());
 	if (error) {
 		file->private_data = created;
 		kfree(bf);

@@ -427,6 +427,7 @@ extern const struct file_operations bc_file_operations;
 int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
 	       u32 request_mask, unsigned int flags);
 
+/* Of open files the dentry is file_dentry(): overlayfs of 6.1 opens ours under its own path. */
 int bc_open(struct inode *inode, struct file *file);
 
 /* write.c */

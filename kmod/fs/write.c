@@ -46,7 +46,7 @@ int bc_file_open_lower(struct file *file)
 	struct path path;
 	int error;
 
-	error = bc_dentry_lower(file->f_path.dentry, &path);
+	error = bc_dentry_lower(file_dentry(file), &path);
 	if (error)
 		return error;
 	error = bc_lower_open(mount_of(file), &path, O_RDONLY, &lower);
@@ -68,12 +68,12 @@ static bool is_bound(const struct bc_file *bf)
 /* Was it, or a directory above, renamed, or was it removed? Then its path may be another file's. */
 static bool gone_from_path(struct file *file)
 {
-	struct bc_dentry *info = file->f_path.dentry->d_fsdata;
+	struct bc_dentry *info = file_dentry(file)->d_fsdata;
 
 	if (READ_ONCE(BC_I(file_inode(file))->detached))
 		return true;
 	return unlikely(READ_ONCE(info->renames) != atomic64_read(&mount_of(file)->renames)) &&
-	       !bc_dentry_in_place(file->f_path.dentry);
+	       !bc_dentry_in_place(file_dentry(file));
 }
 
 /**
@@ -84,7 +84,7 @@ static bool gone_from_path(struct file *file)
  */
 bool bc_file_moved(struct file *file)
 {
-	struct bc_dentry *info = file->f_path.dentry->d_fsdata;
+	struct bc_dentry *info = file_dentry(file)->d_fsdata;
 	struct bc_inode *visible = BC_I(file_inode(file));
 	struct bc_file *bf = file->private_data;
 
@@ -142,7 +142,7 @@ static struct file *open_for_write(struct file *file)
 
 	if (bc_lower_is_suspect(mount))
 		return ERR_PTR(-EIO);
-	error = bc_dentry_lower(file->f_path.dentry, &path);
+	error = bc_dentry_lower(file_dentry(file), &path);
 	if (error)
 		return ERR_PTR(error);
 	old = override_creds(mount->creds);
@@ -172,7 +172,7 @@ int bc_file_open_write(struct file *file)
 	/* Opening the lower may cut it off, whatever happens then. */
 	if (!lower && file->f_flags & O_TRUNC) {
 		bf->written_at = ktime_get_real_seconds();
-		error = bc_version_written(file->f_path.dentry, bf->written_at);
+		error = bc_version_written(file_dentry(file), bf->written_at);
 		if (error)
 			return error;
 	}
@@ -184,7 +184,7 @@ int bc_file_open_write(struct file *file)
 	atomic_inc(&visible->writers);
 	if (file->f_mode & FMODE_CREATED)
 		bf->written_at = ktime_get_real_seconds();
-	error = bc_version_written(file->f_path.dentry, bf->written_at);
+	error = bc_version_written(file_dentry(file), bf->written_at);
 	if (error) {
 		atomic_dec(&visible->writers);
 		if (!bf->lower)
@@ -222,9 +222,9 @@ void bc_file_close(struct file *file)
 			bf->written_at = ktime_get_real_seconds();
 		if (bf->written_at)
 			bc_visible_copy(&visible->vfs, file_inode(bf->lower));
-		bc_dentry_expire(file->f_path.dentry);
+		bc_dentry_expire(file_dentry(file));
 		/* Without memory, what was recorded at its opening stays. */
-		bc_version_written(file->f_path.dentry, bf->written_at);
+		bc_version_written(file_dentry(file), bf->written_at);
 		atomic_dec(&visible->writers);
 	}
 	fput(bf->lower);
