@@ -15,6 +15,7 @@
 static struct known {
 	bool is;
 	struct bc_identity identity;
+	bool loaded;		/* by a tier, and nobody has asked since */
 } known[2][PATHS];
 
 static struct bc_key volume_of(u32 v)
@@ -71,6 +72,7 @@ static void store(u32 v, u32 p, struct input *input)
 	if (fresh || (identity.resolved_ns >= k->identity.resolved_ns &&
 		      (!marked(k) || identity.mark_ns == k->identity.mark_ns))) {
 		k->is = true;
+		k->loaded = false;
 		k->identity = identity;
 		k->identity.mark_ns = 0;
 	}
@@ -87,6 +89,7 @@ static void rename_to(u32 v, u32 p, struct input *input)
 	identity.mark_ns = 1 + take8(input);
 	need(!bc_identity_store(&identity));
 	k->is = true;
+	k->loaded = false;
 	k->identity = identity;
 	check_one(&identity, k, false);
 }
@@ -112,6 +115,7 @@ static void mark(u32 v, u32 p, struct input *input)
 		*was = identity;
 	}
 	k->is = true;
+	k->loaded = false;
 	check_one(&identity, k, false);
 }
 
@@ -151,8 +155,13 @@ static void load(u32 v, u32 p, struct input *input)
 
 	need(!bc_identity_insert_loaded(&identity));
 	if (bc_identity_find(&identity.volume, &identity.path, &got)) {
-		if (k->is)
+		/* Of what two tiers knew the later counts; whatever came since counts more. */
+		if (k->is && k->loaded)
+			need(got.resolved_ns == max(k->identity.resolved_ns, identity.resolved_ns));
+		else if (k->is)
 			need(got.resolved_ns == k->identity.resolved_ns);
+		else
+			k->loaded = true;
 		k->identity = got;
 		k->is = true;
 	} else {

@@ -329,6 +329,10 @@ def nfs(exported, where):
         with open(f"/var/lib/nfs/{name}", "w", encoding="ascii"):
             pass
     t.run("mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
+    # The longest that a server which knows of no clients waits for theirs to come back.
+    for name in ("nfsv4leasetime", "nfsv4gracetime"):
+        with open(f"/proc/fs/nfsd/{name}", "w", encoding="ascii") as f:
+            f.write("10")
     for argv in (["exportfs", "-o", "rw,no_root_squash,fsid=0,insecure,no_subtree_check", f"127.0.0.1:{exported}"],
                  ["rpc.nfsd", "--no-nfs-version", "3", "--no-udp", "2"]):
         p = t.run(*argv)
@@ -336,8 +340,6 @@ def nfs(exported, where):
             t.diag(argv, p.stdout)
             return False
     subprocess.Popen(["rpc.mountd", "--foreground", "--no-nfs-version", "3"])
-    with open("/proc/fs/nfsd/v4_end_grace", "w", encoding="ascii") as f:
-        f.write("Y")
     os.makedirs(where)
     p = t.run("mount", "-t", "nfs4", "-o", "vers=4.2,actimeo=0,soft,timeo=100", "127.0.0.1:/", where, timeout=100)
     if p.returncode:
