@@ -25,6 +25,7 @@ struct save {
 	u64 index;		/* of unit */
 	u32 used;		/* records of unit */
 	s64 now_ns, now_seconds;
+	bool blind;		/* lowers may show other rights later, which the tier is not told */
 	int error;
 };
 
@@ -44,9 +45,19 @@ static int write_unit(struct save *save)
 	return save->error;
 }
 
+/* A mark, of what is recorded as a whole: a version, or a directory that the lower has shown. */
+static bool was_known(const struct bc_identity *mark)
+{
+	if (mark->kind == BC_IDENTITY_DIR)
+		return mark->view;
+	return mark->etag_length && mark->lower.mode &&
+	       memchr_inv(mark->key.bytes, 0, BC_KEY_SIZE);
+}
+
 /* Return: not 0 when the table is full, or could not be written. */
 static int save_one(const struct bc_identity *identity, void *arg)
 {
+	struct bc_disk_identity *record;
 	struct save *save = arg;
 
 	/*
@@ -55,26 +66,28 @@ static int save_one(const struct bc_identity *identity, void *arg)
 	 */
 	if (identity->flags & BC_IDENTITY_MOVED)
 		return 0;
-	if (identity->flags & BC_IDENTITY_WRITTEN &&
-	    !(identity->etag_length && identity->lower.mode))
+	if (identity->flags & BC_IDENTITY_WRITTEN && !was_known(identity))
 		return 0;
 	if (save->index >= save->tier->super.layout.identity_units)
 		return 1;
-	bc_identity_encode(identity, save->now_ns, save->now_seconds,
-			   &save->unit->record[save->used++]);
+	record = &save->unit->record[save->used++];
+	bc_identity_encode(identity, save->now_ns, save->now_seconds, record);
+	if (save->blind)
+		record->view = 0;
 	return save->used == BC_IDENTITY_RECORDS ? write_unit(save) : 0;
 }
 
-int bc_identities_save(struct bc_tier *tier)
+int bc_identities_save(struct bc_tier *tier, bool last)
 {
 	struct save save = {
 		.tier = tier,
 		.now_ns = ktime_get_boottime_ns(),
 		.now_seconds = ktime_get_real_seconds(),
+		.blind = last && bc_identity_watched(),
 	};
 	u64 changes = bc_identity_changes();
 
-	if (changes == tier->identity_changes)
+	if (changes == tier->identity_changes && !save.blind)
 		return 0;
 	save.unit = (void *)get_zeroed_page(GFP_KERNEL);
 	if (!save.unit)
@@ -98,7 +111,7 @@ static void save_work(struct work_struct *work)
 {
 	struct bc_tier *tier = container_of(to_delayed_work(work), struct bc_tier, identity_work);
 
-	bc_identities_save(tier);
+	bc_identities_save(tier, false);
 	queue_delayed_work(bc_table_wq, &tier->identity_work, SAVE_INTERVAL);
 }
 

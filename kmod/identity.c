@@ -11,10 +11,15 @@
 
 #define NSEC_PER_SECOND	1000000000LL
 
+/* Older than anybody's patience: the product of seconds and nanoseconds must not wrap. */
+#define OLDEST_SECONDS	(10LL * 365 * 86400)
+#define OLDEST_NS	(OLDEST_SECONDS * NSEC_PER_SECOND)
+
 struct entry {
 	struct entry *next;
 	bool used;		/* since the hand last came by */
 	bool loaded;		/* a tier knew it, and nobody has asked since */
+	bool loaded_rights;	/* a tier knew who may do what, and no lower said anything since */
 	struct bc_identity identity;
 };
 
@@ -22,6 +27,7 @@ struct bucket {
 	spinlock_t lock;	/* for what follows, and the entries */
 	struct entry *first;
 	s64 forgot_ns;		/* when the last forgotten path, of all here, was asked for */
+	s64 dropped_ns;		/* what a lower was asked before says nothing of who may do what */
 };
 
 static struct {
@@ -31,6 +37,9 @@ static struct {
 	atomic_t changes;
 	atomic_t count;
 	atomic_t marks;			/* entries with BC_IDENTITY_WRITTEN */
+	atomic_t dirs;			/* directories that have none */
+	atomic_t mounts;		/* whose lowers show what is here */
+	bool shown;			/* a lower has shown something since the module is there */
 	spinlock_t lost_lock;		/* inside bucket->lock */
 	struct bc_lost lost[2];		/* marks that are gone; [1]: of directories */
 	atomic_t hand;
@@ -89,12 +98,20 @@ static bool is_mark(const struct bc_identity *identity)
 	return identity->flags & BC_IDENTITY_WRITTEN;
 }
 
-static void count_mark(const struct bc_identity *was, const struct bc_identity *is)
+static bool is_dir(const struct bc_identity *identity)
 {
-	int change = (is && is_mark(is)) - (was && is_mark(was));
+	return identity->kind == BC_IDENTITY_DIR && !is_mark(identity);
+}
 
-	if (change)
-		atomic_add_return(change, &table.marks);
+static void account(const struct bc_identity *was, const struct bc_identity *is)
+{
+	int marks = (is && is_mark(is)) - (was && is_mark(was));
+	int dirs = (is && is_dir(is)) - (was && is_dir(was));
+
+	if (marks)
+		atomic_add_return(marks, &table.marks);
+	if (dirs)
+		atomic_add_return(dirs, &table.dirs);
 }
 
 static void remember_lost(const struct bc_identity *mark)
@@ -126,6 +143,24 @@ static bool may_evict(const struct entry *entry)
 	return true;
 }
 
+/* What was shown before is older than what is not known any more. bucket->lock held. */
+static void drop_before(struct bucket *bucket, s64 ns)
+{
+	bucket->dropped_ns = max(bucket->dropped_ns, ns);
+}
+
+static void drop_now(struct bucket *bucket)
+{
+	drop_before(bucket, ktime_get_boottime_ns());
+}
+
+/* Lowers have shown something: what a tier knows may be older. */
+static void set_shown(void)
+{
+	if (!READ_ONCE(table.shown))
+		WRITE_ONCE(table.shown, true);
+}
+
 /* Take the entries of one bucket that were not used since the last time. */
 static struct entry *sweep(struct bucket *bucket)
 {
@@ -138,7 +173,8 @@ static struct entry *sweep(struct bucket *bucket)
 			link = &entry->next;
 			continue;
 		}
-		count_mark(&entry->identity, NULL);
+		account(&entry->identity, NULL);
+		drop_before(bucket, entry->identity.seen_ns);
 		*link = entry->next;
 		entry->next = gone;
 		gone = entry;
@@ -172,7 +208,7 @@ static void changed(void)
 /* @was is marked: what is known of it stays, the later of the two times counts. */
 static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 {
-	count_mark(was, mark);
+	account(was, mark);
 	if (was->kind != mark->kind) {
 		*was = *mark;
 		return;
@@ -197,14 +233,41 @@ enum reason {
 	ANSWER,		/* the store said so: it knows nothing of what was written here since */
 	MARK,		/* it was written here */
 	RENAMED,	/* it is another file, by a rename here */
+	SEEN,		/* the lower has shown a directory */
 };
+
+/* All but size and mtime, which are those of the version. */
+static void take_rights(struct bc_lower_attr *lower, const struct bc_lower_attr *from)
+{
+	lower->mode = from->mode;
+	lower->uid = from->uid;
+	lower->gid = from->gid;
+	lower->ino = from->ino;
+	lower->ctime = from->ctime;
+	lower->ctime_nsec = from->ctime_nsec;
+}
+
+/* Who asked the store looked at the lower before: what it has shown since then stays. */
+static void keep_rights(struct bc_identity *identity, const struct bc_identity *was)
+{
+	identity->view = was->kind == identity->kind ? was->view : 0;
+	identity->seen_ns = was->seen_ns;
+	if (identity->view)
+		take_rights(&identity->lower, &was->lower);
+}
 
 /* @is meets an entry. bucket->lock held. Return: whether it took its place, or changed it. */
 static bool meet(struct bc_identity *was, const struct bc_identity *is, enum reason reason)
 {
+	struct bc_identity old = *was;
+
 	switch (reason) {
-	case LOADED:
-		break;
+	case LOADED:	/* meet_loaded() */
+		return false;
+	case SEEN:
+		if (is->seen_ns < was->seen_ns)
+			return false;
+		fallthrough;
 	case ANSWER:
 		if (is_mark(was) && is->mark_ns != was->mark_ns)
 			return false;
@@ -217,23 +280,142 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 	case RENAMED:
 		break;
 	}
-	count_mark(was, is);
+	account(was, is);
 	*was = *is;
 	if (!is_mark(is))
 		was->mark_ns = 0;
+	if (reason == ANSWER)
+		keep_rights(was, &old);
 	return true;
 }
 
-/* Two tiers knew it. (What was asked for since then is newer, though the clocks may not say so.) */
-static bool loads_over(const struct entry *was, const struct bc_identity *is)
+/* Who may do what is the same, as far as both know it. */
+static bool agree(const struct bc_identity *a, const struct bc_identity *b)
 {
-	return was->loaded && is->resolved_ns > was->identity.resolved_ns;
+	return a->kind == b->kind && a->nonce == b->nonce && a->lower.mode == b->lower.mode &&
+	       a->lower.uid == b->lower.uid && a->lower.gid == b->lower.gid;
+}
+
+static bool says_same(const struct bc_identity *a, const struct bc_identity *b)
+{
+	return agree(a, b) && a->view == b->view;
+}
+
+/* Times of day are saved in seconds, and clocks are set: what is not farther apart has no order. */
+#define LOADED_SLACK	(10 * NSEC_PER_SECOND)
+
+/*
+ * Two tiers knew it. Return: whose rights count, that is those that the lower showed last; or NULL
+ * if that is not certain, or if one knew that they are not known, but not since when.
+ */
+static const struct bc_identity *later_rights(const struct bc_identity *a,
+					      const struct bc_identity *b)
+{
+	s64 apart = a->seen_ns - b->seen_ns, now_ns = ktime_get_boottime_ns();
+
+	if (!a->seen_ns || !b->seen_ns)
+		return NULL;
+	if (says_same(a, b))
+		return apart > 0 ? a : b;
+	/* Nobody knows when that was, see decode_time(). */
+	if (min(a->seen_ns, b->seen_ns) <= now_ns - OLDEST_NS)
+		return NULL;
+	if (apart > LOADED_SLACK || apart < -LOADED_SLACK)
+		return apart > 0 ? a : b;
+	/* One was detached, and does not know what the lower showed after that; the other does. */
+	if (agree(a, b) && (!a->view || !b->view))
+		return a->view ? a : b;
+	return NULL;
+}
+
+/* @rights are of the version, or the directory, that @identity is. */
+static bool belong(const struct bc_identity *rights, const struct bc_identity *identity)
+{
+	return rights->kind == identity->kind &&
+	       (is_dir(identity) || !bc_lower_attr_moved(&rights->lower, &identity->lower));
+}
+
+static void give_rights(struct bc_identity *identity, const struct bc_identity *rights)
+{
+	if (is_dir(identity))
+		identity->lower = rights->lower;
+	else
+		take_rights(&identity->lower, &rights->lower);
+	identity->view = rights->view;
+	identity->nonce = rights->nonce;
+	identity->seen_ns = rights->seen_ns;
+}
+
+/*
+ * A tier knew what is here. bucket->lock held. Return: whether other tiers should know that.
+ *
+ * Another tier may have known it, too. Then the version that was asked for last counts, and the
+ * rights that were shown last, if they belong to it. (What was asked for or shown since then is
+ * newer, though the clocks may not say so.) If a lower has shown something since, no rights are
+ * taken; but those of another tier that are older go.
+ */
+static bool meet_loaded(struct entry *entry, const struct bc_identity *is)
+{
+	struct bc_identity *was = &entry->identity, old = *was;
+	bool shown = READ_ONCE(table.shown);
+	bool takes = entry->loaded && is->resolved_ns > was->resolved_ns && !(shown && is_dir(is));
+	const struct bc_identity *rights = entry->loaded_rights ? later_rights(&old, is) : &old;
+
+	if (!takes && rights == &old)
+		return false;
+	if (takes) {
+		account(was, is);
+		*was = *is;
+		was->mark_ns = 0;
+		entry->used = false;
+	}
+	if (rights == is && !says_same(&old, is) && (shown || is_mark(was)))
+		rights = NULL;
+	if (rights && belong(rights, was)) {
+		give_rights(was, rights);
+	} else {
+		was->view = 0;
+		was->nonce = 0;
+		/* A third tier does not know since when they are not known, either. */
+		was->seen_ns = entry->loaded_rights ? 0 : old.seen_ns;
+	}
+	return !says_same(&old, was) || !bc_key_equal(&old.key, &was->key);
+}
+
+/*
+ * A lower that has shown something since may have shown other rights, of what was not in the
+ * table then; another tier may have known later ones, for which there was no room. bucket->lock
+ * held: what is shown from now on finds the entry.
+ */
+static bool loads(const struct bucket *bucket, struct bc_identity *identity)
+{
+	if (!READ_ONCE(table.shown) && identity->seen_ns > bucket->dropped_ns + LOADED_SLACK)
+		return true;
+	identity->view = 0;
+	return !is_dir(identity);
+}
+
+/* bucket->lock held. Return: false if the path is not what it was then. */
+static bool in_time(struct bucket *bucket, const struct bc_identity *identity, enum reason reason)
+{
+	if (reason == RENAMED)
+		drop_now(bucket);
+	return reason != SEEN || identity->seen_ns > bucket->dropped_ns;
+}
+
+/* Nothing is known. bucket->lock held. */
+static bool comes(struct bucket *bucket, struct bc_identity *identity, enum reason reason)
+{
+	if (identity->resolved_ns <= bucket->forgot_ns && !is_mark(identity))
+		return false;
+	return reason != LOADED || loads(bucket, identity);
 }
 
 static int insert(const struct bc_identity *identity, enum reason reason)
 {
 	struct bucket *bucket = bucket_of(&identity->path);
 	struct entry *new, **link;
+	bool differs = false;
 
 	if ((u32)atomic_read(&table.count) >= table.max)
 		evict();
@@ -243,24 +425,38 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	new->identity = *identity;
 	if (!is_mark(identity))
 		new->identity.mark_ns = 0;
-	new->used = reason != LOADED;
 	new->loaded = reason == LOADED;
+	new->loaded_rights = reason == LOADED;
+	/* What was known when it was asked for is known no more. */
+	if (reason == ANSWER) {
+		new->identity.view = 0;
+		new->identity.seen_ns = 0;
+	}
+	/* Of a walk over many directories the first to go are those that nobody came back to. */
+	new->used = reason != LOADED && reason != SEEN;
 	new->next = NULL;
 
 	spin_lock(&bucket->lock);
 	link = find_link(bucket, &identity->volume, &identity->path);
-	if (!*link && (identity->resolved_ns > bucket->forgot_ns || is_mark(identity))) {
+	if (!in_time(bucket, identity, reason)) {
+		/* Nothing. */
+	} else if (!*link && comes(bucket, &new->identity, reason)) {
 		*link = new;
 		new = NULL;
 		atomic_add_return(1, &table.count);
-		count_mark(NULL, identity);
-	} else if (*link && (reason != LOADED || loads_over(*link, identity)) &&
-		   meet(&(*link)->identity, identity, reason)) {
-		(*link)->used = reason != LOADED;
-		(*link)->loaded = reason == LOADED;
+		account(NULL, identity);
+	} else if (*link && reason == LOADED) {
+		differs = meet_loaded(*link, identity);
+	} else if (*link && meet(&(*link)->identity, identity, reason)) {
+		(*link)->used = true;
+		(*link)->loaded = false;
+		if (reason == SEEN || reason == RENAMED)
+			(*link)->loaded_rights = false;
 	}
 	spin_unlock(&bucket->lock);
 	kvfree(new);
+	if (differs)
+		changed();
 	return 0;
 }
 
@@ -296,12 +492,13 @@ int bc_identity_insert_loaded(const struct bc_identity *identity)
 }
 
 /* bucket->lock held; the caller frees what is returned, by dispose(). */
-static struct entry *unlink_entry(struct entry **link)
+static struct entry *unlink_entry(struct bucket *bucket, struct entry **link)
 {
 	struct entry *entry = *link;
 
 	*link = entry->next;
-	count_mark(&entry->identity, NULL);
+	account(&entry->identity, NULL);
+	drop_before(bucket, entry->identity.seen_ns);
 	return entry;
 }
 
@@ -312,6 +509,226 @@ static void dispose(struct entry *entry)
 	kvfree(entry);
 	atomic_dec_return(&table.count);
 	changed();
+}
+
+/* bucket->lock held. Return: whether tiers should know. */
+static bool take_view(struct entry *entry)
+{
+	bool had = entry->identity.view;
+
+	entry->identity.view = 0;
+	entry->identity.nonce = 0;
+	entry->loaded_rights = false;
+	return had;
+}
+
+static bool same_rights(const struct bc_identity *was, const struct bc_shown *shown, u32 view)
+{
+	return was->view == view && was->lower.mode == shown->attr.mode &&
+	       was->lower.uid == shown->attr.uid && was->lower.gid == shown->attr.gid;
+}
+
+/*
+ * Every 2^39 ns, which are nine minutes, a tier gets to know that rights and times are as they
+ * were.
+ */
+#define SEEN_SHIFT	39
+
+static bool same_time(const struct bc_identity *was, const struct bc_shown *shown)
+{
+	return was->seen_ns >> SEEN_SHIFT == shown->asked_ns >> SEEN_SHIFT;
+}
+
+/*
+ * The lower has shown a file again. bucket->lock held. Return: whether tiers should know.
+ *
+ * If it moved since the store was asked, rights and version do not belong together.
+ */
+static bool update_file(struct bucket *bucket, struct entry *entry, const struct bc_shown *shown)
+{
+	struct bc_identity *was = &entry->identity;
+	u32 view = shown->view;
+	bool differs;
+
+	if (shown->asked_ns < was->seen_ns)
+		return false;
+	if (shown->asked_ns <= bucket->dropped_ns || bc_lower_attr_moved(&was->lower, &shown->attr))
+		view = 0;
+	differs = !same_rights(was, shown, view) || (view && !same_time(was, shown));
+	take_rights(&was->lower, &shown->attr);
+	was->view = view;
+	was->seen_ns = shown->asked_ns;
+	entry->loaded_rights = false;
+	return differs;
+}
+
+/**
+ * bc_identity_seen_file - the lower has shown a file
+ * @volume: volume id
+ * @path: path hash
+ * @shown: what it showed; may be from before what is known
+ *
+ * Only who may do what with it is taken, and nothing of one that the store was not asked about:
+ * size and mtime are compared with what the lower shows later. If it was asked before something
+ * was dropped, it is not known from now on who may do what. Process context, does not sleep.
+ */
+void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *path,
+			   const struct bc_shown *shown)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry **link, *gone = NULL;
+	struct bc_identity *was;
+	bool differs = false;
+
+	set_shown();
+	spin_lock(&bucket->lock);
+	link = find_link(bucket, volume, path);
+	was = *link ? &(*link)->identity : NULL;
+	if (was && was->kind == BC_IDENTITY_FILE) {
+		differs = update_file(bucket, *link, shown);
+	} else if (was && shown->asked_ns >= was->seen_ns) {
+		/* No directory that was there before comes back. */
+		drop_before(bucket, shown->asked_ns - 1);
+		if (is_mark(was))
+			differs = take_view(*link);
+		else
+			gone = unlink_entry(bucket, link);
+	}
+	spin_unlock(&bucket->lock);
+	dispose(gone);
+	if (differs)
+		changed();
+}
+
+/* A walk over many directories must not push out the files that are cached. */
+#define DIRS_SHARE	4
+
+/* Is it the incarnation that is known? Else that of @nonce, which the caller knows, or new. */
+static u32 choose_nonce(const struct bc_identity *was, const struct bc_shown *shown, u32 nonce)
+{
+	if (was && was->nonce && was->view == shown->view && was->lower.ino == shown->attr.ino)
+		return was->nonce;
+	/* 0 is nobody's. */
+	return nonce ?: get_random_u32() ?: 1;
+}
+
+/* bucket->lock held. Return: whether tiers should know; times and size alone are not worth it. */
+static bool update_dir(struct bc_identity *was, const struct bc_shown *shown, u32 nonce)
+{
+	bool differs = !same_rights(was, shown, shown->view) || was->nonce != nonce ||
+		       !same_time(was, shown);
+
+	was->lower = shown->attr;
+	was->view = shown->view;
+	was->nonce = nonce;
+	was->seen_ns = shown->asked_ns;
+	was->resolved_ns = shown->asked_ns;
+	return differs;
+}
+
+/*
+ * The lower has shown a directory where something is known, not later than that. bucket->lock
+ * held. Return: whether tiers should know.
+ */
+static bool meet_dir(struct bucket *bucket, struct entry *entry, const struct bc_shown *shown,
+		     u32 *nonce)
+{
+	struct bc_identity *was = &entry->identity;
+
+	if (shown->asked_ns <= bucket->dropped_ns || was->kind != BC_IDENTITY_DIR)
+		return take_view(entry);
+	*nonce = choose_nonce(was, shown, *nonce);
+	entry->used = true;
+	entry->loaded = false;
+	entry->loaded_rights = false;
+	return update_dir(was, shown, *nonce);
+}
+
+static int insert_dir(const struct bc_key *volume, const struct bc_key *path,
+		      const struct bc_shown *shown, u32 nonce)
+{
+	struct bc_identity id = {
+		.volume = *volume,
+		.path = *path,
+		.kind = BC_IDENTITY_DIR,
+		.lower = shown->attr,
+		.view = shown->view,
+		.nonce = nonce,
+		.seen_ns = shown->asked_ns,
+		.resolved_ns = shown->asked_ns,
+	};
+
+	return insert(&id, SEEN);
+}
+
+/**
+ * bc_identity_seen_dir - the lower has shown a directory
+ * @volume: volume id
+ * @path: path hash
+ * @shown: what it showed; may be from before what is known
+ * @nonce: by which the caller knows it, or 0
+ *
+ * It is another incarnation if its inode number is another, or if nothing was known of it, neither
+ * here nor to the caller. A mark of a file that was here stays; without memory it is not known.
+ * Process context, may sleep for memory.
+ * Return: the nonce of this incarnation; @nonce if what was shown came too late.
+ */
+u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
+			 const struct bc_shown *shown, u32 nonce)
+{
+	struct bucket *bucket = bucket_of(path);
+	bool differs = false, is_new = false, late;
+	struct entry *entry;
+
+	set_shown();
+	spin_lock(&bucket->lock);
+	entry = *find_link(bucket, volume, path);
+	late = shown->asked_ns <= bucket->dropped_ns;
+	if (entry && shown->asked_ns < entry->identity.seen_ns)
+		late = true;
+	else if (entry)
+		differs = meet_dir(bucket, entry, shown, &nonce);
+	if (!late && (!entry || (entry->identity.kind == BC_IDENTITY_FILE &&
+				 !is_mark(&entry->identity)))) {
+		nonce = choose_nonce(NULL, shown, nonce);
+		is_new = entry || (u32)atomic_read(&table.dirs) < table.max / DIRS_SHARE;
+	}
+	spin_unlock(&bucket->lock);
+	if (is_new)
+		insert_dir(volume, path, shown, nonce);
+	if (is_new || differs)
+		changed();
+	return nonce;
+}
+
+/**
+ * bc_identity_drop - the lower shows no file or directory there, or another
+ * @volume: volume id
+ * @path: path hash
+ *
+ * What is known of the store stays, and marks do: but who may do what is not known, nor is it taken
+ * from what a lower was asked before now. (Nor, now and then, from what was shown of another path:
+ * that is remembered per bucket.) What the store is asked meanwhile counts. Process context, does
+ * not sleep.
+ */
+void bc_identity_drop(const struct bc_key *volume, const struct bc_key *path)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry **link, *gone = NULL;
+	bool differs = false;
+
+	set_shown();
+	spin_lock(&bucket->lock);
+	drop_now(bucket);
+	link = find_link(bucket, volume, path);
+	if (*link && ((*link)->identity.kind == BC_IDENTITY_FILE || is_mark(&(*link)->identity)))
+		differs = take_view(*link);
+	else if (*link)
+		gone = unlink_entry(bucket, link);
+	spin_unlock(&bucket->lock);
+	dispose(gone);
+	if (differs)
+		changed();
 }
 
 /**
@@ -329,7 +746,7 @@ void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *
 	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
 	link = find_link(bucket, volume, path);
 	if (*link && !is_mark(&(*link)->identity) && (*link)->identity.resolved_ns <= asked_ns)
-		gone = unlink_entry(link);
+		gone = unlink_entry(bucket, link);
 	spin_unlock(&bucket->lock);
 	dispose(gone);
 }
@@ -346,9 +763,10 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
 
 	spin_lock(&bucket->lock);
 	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
+	drop_now(bucket);
 	link = find_link(bucket, volume, path);
 	if (*link)
-		gone = unlink_entry(link);
+		gone = unlink_entry(bucket, link);
 	spin_unlock(&bucket->lock);
 	dispose(gone);
 }
@@ -370,12 +788,12 @@ void bc_identity_unmark(const struct bc_identity *judged)
 	identity = *link ? &(*link)->identity : NULL;
 	if (identity && is_mark(identity) && identity->mark_ns == judged->mark_ns) {
 		if (identity->etag_length) {
-			count_mark(identity, NULL);
+			account(identity, NULL);
 			identity->flags &= ~BC_IDENTITY_WRITTEN;
 			identity->moved_ns = 0;
 			identity->mark_ns = 0;
 		} else {
-			gone = unlink_entry(link);
+			gone = unlink_entry(bucket, link);
 		}
 	}
 	spin_unlock(&bucket->lock);
@@ -443,12 +861,17 @@ static struct entry *take_volume(struct bucket *bucket, const struct bc_key *vol
 
 	spin_lock(&bucket->lock);
 	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
+	drop_now(bucket);
 	while ((entry = *link)) {
-		if (is_mark(&entry->identity) ||
-		    !bc_key_equal(&entry->identity.volume, volume)) {
+		bool ours = bc_key_equal(&entry->identity.volume, volume);
+
+		if (!ours || is_mark(&entry->identity)) {
+			if (ours)
+				take_view(entry);
 			link = &entry->next;
 			continue;
 		}
+		account(&entry->identity, NULL);
 		*link = entry->next;
 		entry->next = gone;
 		gone = entry;
@@ -483,6 +906,21 @@ void bc_identity_forget_volume(const struct bc_key *volume)
 u32 bc_identity_changes(void)
 {
 	return atomic_read(&table.changes);
+}
+
+/**
+ * bc_identity_mounted - mounts come or go
+ * @mounts: how many more there are
+ */
+void bc_identity_mounted(int mounts)
+{
+	atomic_add_return(mounts, &table.mounts);
+}
+
+/* Is there a mount? Its lower may show other rights any time. */
+bool bc_identity_watched(void)
+{
+	return atomic_read(&table.mounts);
 }
 
 /* How many identities there are. */
@@ -543,6 +981,25 @@ static void encode_lower(const struct bc_lower_attr *lower, struct bc_disk_ident
 	disk->ctime_nsec = cpu_to_le32(lower->ctime_nsec);
 }
 
+/* Seconds since the epoch of a time by the boot clock, as far as that can be. */
+static __le64 encode_time(s64 ns, s64 now_ns, s64 now_seconds)
+{
+	s64 age = now_ns > ns ? (s64)div_u64(now_ns - ns, NSEC_PER_SECOND) : 0;
+
+	return cpu_to_le64(now_seconds > age ? now_seconds - age : 0);
+}
+
+static s64 decode_time(__le64 seconds, s64 now_ns, s64 now_seconds)
+{
+	u64 at = le64_to_cpu(seconds);
+	s64 age = OLDEST_SECONDS;
+
+	/* From the future: the clock was set, nobody knows how old it is. */
+	if (now_seconds >= 0 && at <= (u64)now_seconds)
+		age = min_t(s64, age, now_seconds - at);
+	return now_ns - age * NSEC_PER_SECOND;
+}
+
 /**
  * bc_identity_encode - into the form of a tier
  * @identity: to encode
@@ -553,9 +1010,6 @@ static void encode_lower(const struct bc_lower_attr *lower, struct bc_disk_ident
 void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_seconds,
 			struct bc_disk_identity *disk)
 {
-	s64 age = now_ns > identity->resolved_ns ?
-		  (s64)div_u64(now_ns - identity->resolved_ns, NSEC_PER_SECOND) : 0;
-
 	memset(disk, 0, sizeof(*disk));
 	memcpy(disk->path_hash, identity->path.bytes, BC_KEY_SIZE);
 	memcpy(disk->volume_id, identity->volume.bytes, BC_KEY_SIZE);
@@ -566,9 +1020,26 @@ void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_
 	/* Not that the lower was behind, either: it is not what it was. */
 	disk->flags = cpu_to_le16(is_mark(identity) ? 0 : identity->flags);
 	disk->size = cpu_to_le64(identity->size);
-	disk->resolved_at = cpu_to_le64(now_seconds > age ? now_seconds - age : 0);
+	disk->resolved_at = encode_time(identity->resolved_ns, now_ns, now_seconds);
 	disk->last_modified = cpu_to_le64(identity->last_modified);
 	encode_lower(&identity->lower, disk);
+	/* What is saved of a file that was written is what was known before. */
+	if (!identity->view || (is_mark(identity) && identity->kind != BC_IDENTITY_DIR))
+		return;
+	disk->view = cpu_to_le32(identity->view);
+	disk->nonce = cpu_to_le32(identity->nonce);
+	disk->seen_at = encode_time(identity->seen_ns, now_ns, now_seconds);
+}
+
+/* Of whose rights it is not known when they were shown, or of which incarnation, nothing is. */
+static void decode_view(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,
+			struct bc_identity *identity)
+{
+	if (!disk->seen_at || (disk->kind == BC_IDENTITY_DIR && !disk->nonce))
+		return;
+	identity->view = le32_to_cpu(disk->view);
+	identity->nonce = le32_to_cpu(disk->nonce);
+	identity->seen_ns = decode_time(disk->seen_at, now_ns, now_seconds);
 }
 
 static bool decode_lower(const struct bc_disk_identity *disk, struct bc_lower_attr *lower)
@@ -601,13 +1072,14 @@ static bool decode_etag(const struct bc_disk_identity *disk, struct bc_identity 
 /* Does the rest go with the kind? */
 static bool kind_valid(const struct bc_identity *identity)
 {
-	u32 type = identity->lower.mode & 0170000;
+	u32 type = identity->lower.mode & S_IFMT;
 
 	switch (identity->kind) {
 	case BC_IDENTITY_FILE:
-		return type == 0100000 && identity->etag_length;
+		return type == S_IFREG && identity->etag_length &&
+		       memchr_inv(identity->key.bytes, 0, BC_KEY_SIZE);
 	case BC_IDENTITY_DIR:
-		return type == 0040000 && !identity->etag_length;
+		return type == S_IFDIR && !identity->etag_length;
 	default:
 		return false;
 	}
@@ -625,10 +1097,6 @@ static bool kind_valid(const struct bc_identity *identity)
 bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,
 			struct bc_identity *identity)
 {
-	u64 resolved = le64_to_cpu(disk->resolved_at);
-	/* Older than anybody's patience: the product of seconds and nanoseconds must not wrap. */
-	s64 age = 10LL * 365 * 86400;
-
 	memset(identity, 0, sizeof(*identity));
 	memcpy(identity->path.bytes, disk->path_hash, BC_KEY_SIZE);
 	memcpy(identity->volume.bytes, disk->volume_id, BC_KEY_SIZE);
@@ -637,10 +1105,8 @@ bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now
 	identity->flags = le16_to_cpu(disk->flags);
 	identity->size = le64_to_cpu(disk->size);
 	identity->last_modified = le64_to_cpu(disk->last_modified);
-	/* From the future: the clock was set, nobody knows how old it is. */
-	if (now_seconds >= 0 && resolved <= (u64)now_seconds)
-		age = min_t(s64, age, now_seconds - resolved);
-	identity->resolved_ns = now_ns - age * NSEC_PER_SECOND;
+	identity->resolved_ns = decode_time(disk->resolved_at, now_ns, now_seconds);
+	decode_view(disk, now_ns, now_seconds, identity);
 	return decode_lower(disk, &identity->lower) && decode_etag(disk, identity) &&
 	       kind_valid(identity) && !(identity->flags & ~BC_IDENTITY_FLAGS) &&
 	       identity->size <= S64_MAX &&
@@ -667,9 +1133,13 @@ int bc_identity_init(u32 max)
 		spin_lock_init(&table.buckets[i].lock);
 		table.buckets[i].first = NULL;
 		table.buckets[i].forgot_ns = S64_MIN;
+		table.buckets[i].dropped_ns = S64_MIN;
 	}
 	atomic_set(&table.count, 0);
 	atomic_set(&table.marks, 0);
+	atomic_set(&table.dirs, 0);
+	atomic_set(&table.mounts, 0);
+	table.shown = false;
 	atomic_set(&table.hand, 0);
 	spin_lock_init(&table.lost_lock);
 	memset(table.lost, 0, sizeof(table.lost));

@@ -43,7 +43,11 @@ struct bc_lower_attr {
  * @resolved_ns: boot clock when the store was asked; may be negative, before this boot
  * @mark_ns: of BC_IDENTITY_WRITTEN: boot clock when it was marked last. What is stored in place
  *	of a mark tells by this which mark was judged; 0 = none.
- * @lower: what the lower showed when the version was recorded
+ * @lower: what the lower showed when the version was recorded; mode, uid, gid and ino: last
+ * @view: which lower showed mode, uid and gid, and below which incarnation of the directory, see
+ *	known.c; 0 = they are not known, or not those of the version
+ * @seen_ns: boot clock before the lower was asked for them; may be negative
+ * @nonce: of directories: a number of this incarnation, which those below are bound to; 0 = none
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
  * @written_at: of BC_IDENTITY_WRITTEN: seconds since the epoch of the last write or rename;
@@ -61,10 +65,25 @@ struct bc_identity {
 	s64 resolved_ns;
 	s64 mark_ns;
 	struct bc_lower_attr lower;
+	u32 view;
+	u32 nonce;
+	s64 seen_ns;
 	struct bc_lower_attr moved;
 	s64 moved_ns;
 	s64 written_at;
 	s64 written_from;
+};
+
+/**
+ * struct bc_shown - what a lower has shown at a path
+ * @attr: what it showed
+ * @view: which lower, as bc_identity.view; 0 = one that is not to be believed
+ * @asked_ns: boot clock before it was asked
+ */
+struct bc_shown {
+	struct bc_lower_attr attr;
+	u32 view;
+	s64 asked_ns;
 };
 
 int bc_identity_init(u32 max);
@@ -73,6 +92,11 @@ void bc_identity_exit(void);
 bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 		      struct bc_identity *out);
 int bc_identity_store(const struct bc_identity *identity);
+void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *path,
+			   const struct bc_shown *shown);
+u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
+			 const struct bc_shown *shown, u32 nonce);
+void bc_identity_drop(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_volume(const struct bc_key *volume);
@@ -88,6 +112,8 @@ struct bc_lost {
 };
 
 struct bc_lost bc_identity_lost(enum bc_identity_kind kind);
+void bc_identity_mounted(int mounts);
+bool bc_identity_watched(void);
 u32 bc_identity_count(void);
 u32 bc_identity_changes(void);
 

@@ -21,8 +21,10 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/prefetch.h>
+#include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/stat.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>

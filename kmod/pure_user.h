@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <linux/types.h>
@@ -47,6 +49,8 @@ typedef __s64 s64;
 
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+
+#define fallthrough	__attribute__((__fallthrough__))
 
 #define BUILD_BUG_ON(cond)	_Static_assert(!(cond), "BUILD_BUG_ON: " #cond)
 #define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
@@ -171,6 +175,15 @@ static inline s64 ktime_get_real_seconds(void)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	return now.tv_sec;
+}
+
+static inline u32 get_random_u32(void)
+{
+	u32 number;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		abort();
+	return number;
 }
 
 static inline u64 ktime_get_boottime_ns(void)

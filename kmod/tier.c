@@ -289,7 +289,7 @@ static int close_tables(struct bc_tier *tier)
 	int ret = bc_clean_write(tier);
 
 	if (!ret)
-		ret = bc_identities_save(tier);
+		ret = bc_identities_save(tier, true);
 	if (!ret)
 		ret = blkdev_issue_flush(tier->bdev.bdev);
 	if (ret)

@@ -237,7 +237,7 @@ int bc_clean_write(struct bc_tier *tier);
 
 /* identities.c: the identity table. Load never fails: what is unreadable is not known. */
 void bc_identities_load(struct bc_tier *tier);
-int bc_identities_save(struct bc_tier *tier);
+int bc_identities_save(struct bc_tier *tier, bool last);
 void bc_identities_start(struct bc_tier *tier);
 void bc_identities_stop(struct bc_tier *tier);
 

@@ -193,7 +193,10 @@ struct bc_disk_identity {
 	__le64	last_modified;		/* seconds since the epoch, as the store says */
 	__le32	mtime_nsec;
 	__le32	ctime_nsec;
-	__u8	reserved[64];
+	__le32	view;			/* which lower showed mode, uid, gid; 0 = not known */
+	__le32	nonce;			/* of this incarnation of a directory; 0 = none */
+	__le64	seen_at;		/* seconds since the epoch, when it was asked; 0 = none */
+	__u8	reserved[48];
 };
 
 struct bc_disk_identity_unit {
@@ -220,6 +223,9 @@ static_assert(sizeof(struct bc_disk_identity) == 256, "identity record");
 static_assert(offsetof(struct bc_disk_identity, mode) == 116, "identity.mode");
 static_assert(offsetof(struct bc_disk_identity, lower_ino) == 128, "identity.lower_ino");
 static_assert(offsetof(struct bc_disk_identity, mtime_nsec) == 184, "identity.mtime_nsec");
+static_assert(offsetof(struct bc_disk_identity, view) == 192, "identity.view");
+static_assert(offsetof(struct bc_disk_identity, nonce) == 196, "identity.nonce");
+static_assert(offsetof(struct bc_disk_identity, seen_at) == 200, "identity.seen_at");
 static_assert(sizeof(struct bc_disk_identity_unit) == BC_UNIT_SIZE, "identity unit");
 static_assert(offsetof(struct bc_disk_identity_unit, record) == 256, "identity records");
 

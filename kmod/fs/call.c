@@ -174,6 +174,54 @@ void bc_calls_miss(struct bc_mount *mount)
 	}
 }
 
+static void give_up(struct bc_call *call)
+{
+	if (!call->unsure)
+		return;
+	WRITE_ONCE(call->given_up, true);
+	complete(&call->done);
+}
+
+void bc_calls_give_up(struct bc_mount *mount)
+{
+	struct bc_call *call;
+
+	lockdep_assert_held(&mount->lower_lock);
+	list_for_each_entry(call, &mount->calls_inside, node)
+		give_up(call);
+	list_for_each_entry(call, &mount->calls, node)
+		give_up(call);
+}
+
+/* From now on it is waited for as long as the lower is not suspect. */
+static void set_unsure(struct bc_call *call)
+{
+	struct bc_mount *mount = call->mount;
+
+	spin_lock(&mount->lower_lock);
+	call->unsure = true;
+	if (bc_lower_is_suspect(mount))
+		give_up(call);
+	spin_unlock(&mount->lower_lock);
+	bc_lower_doubt(mount, call->epoch, false);
+}
+
+/* Return: as wait_for_completion_killable_timeout(). */
+static long wait_done(struct bc_call *call, unsigned long timeout)
+{
+	unsigned long patience = min(timeout, msecs_to_jiffies(bc_patience_ms()));
+	long left;
+
+	if (!call->known)
+		return wait_for_completion_killable_timeout(&call->done, timeout);
+	left = wait_for_completion_killable_timeout(&call->done, patience);
+	if (left)
+		return left;
+	if (call->known(call->dentry))
+		set_unsure(call);
+	return wait_for_completion_killable_timeout(&call->done, timeout - patience);
+}
+
 int bc_call_wait(struct bc_call *call, unsigned long timeout)
 {
 	struct bc_mount *mount = call->mount;
@@ -185,8 +233,8 @@ int bc_call_wait(struct bc_call *call, unsigned long timeout)
 	error = call_start(call);
 	if (error)
 		return error;
-	left = wait_for_completion_killable_timeout(&call->done, timeout);
-	if (left > 0) {
+	left = wait_done(call, timeout);
+	if (left > 0 && !READ_ONCE(call->given_up)) {
 		if (READ_ONCE(call->missed))
 			return call->begun ? -ETIMEDOUT : -ESTALE;
 		bc_lower_failed(mount, call->epoch, call->error);
@@ -195,8 +243,10 @@ int bc_call_wait(struct bc_call *call, unsigned long timeout)
 	call_withdraw(call);
 	if (left < 0)
 		return -EINTR;
+	if (left > 0)
+		return -EIO;
 	if (!call->slow)
-		bc_lower_doubt(mount, call->epoch, true);
+		bc_lower_doubt(mount, call->epoch, !call->unsure);
 	return -ETIMEDOUT;
 }
 

@@ -42,6 +42,10 @@ struct bc_call {
 	int flags;			/* to open with */
 	bool anew;			/* it may begin anew, in another lower */
 	bool slow;			/* that it takes long says nothing of the lower */
+	bool (*known)(struct dentry *dentry);	/* is there another answer if it is not there? */
+	struct dentry *dentry;		/* ours, for @known; the caller's, not for the worker */
+	bool unsure;			/* there is: nobody waits for a suspect; lower_lock */
+	bool given_up;			/* it became suspect: as missed */
 	struct kstat stat;
 	struct kstatfs statfs;
 	struct bc_dirents dirents;
@@ -75,11 +79,17 @@ void bc_call_put(struct bc_call *call);
  * Return: what the call did, and then its results may be used; -EINTR and -ETIMEDOUT of this
  * function mean that it is still running, so the results must be left alone; -ESTALE that its
  * lower was replaced before it began; -EIO that the lower is suspect.
+ *
+ * If it takes longer than patience_ms, and call->known() says that there is another answer, the
+ * lower is asked whether it is there: @timeout is waited for only as long as it may be.
  */
 int bc_call_wait(struct bc_call *call, unsigned long timeout);
 
 /* The lower was replaced. lower_lock held. */
 void bc_calls_miss(struct bc_mount *mount);
+
+/* The lower became suspect. lower_lock held. */
+void bc_calls_give_up(struct bc_mount *mount);
 
 /*
  * lower.c: something speaks against a lower: it is asked, and if there is no more to be

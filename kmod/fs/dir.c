@@ -8,6 +8,7 @@
  */
 #include <linux/cred.h>
 #include <linux/file.h>
+#include <linux/ktime.h>
 #include <linux/namei.h>
 #include <linux/slab.h>
 
@@ -135,6 +136,9 @@ void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 ge
 	spin_lock(&info->lock);
 	old = info->lower;
 	info->lower = *lower;
+	/* A directory that is another by now, or in another lower: what was below is not known. */
+	if (info->ino != stat->ino)
+		WRITE_ONCE(info->nonce, 0);
 	info->ino = stat->ino;
 	WRITE_ONCE(info->generation, generation);
 	WRITE_ONCE(info->expires,
@@ -143,12 +147,30 @@ void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 ge
 	path_put(&old);
 }
 
+/* Was it found while there was no lower to ask? */
+static bool without_lower(const struct bc_dentry *info)
+{
+	return !READ_ONCE(info->generation);
+}
+
 static bool is_fresh(const struct bc_mount *mount, const struct bc_dentry *info)
 {
 	if (bc_lower_is_suspect(mount))
 		return true;
 	return READ_ONCE(info->generation) == READ_ONCE(mount->lower_generation) &&
 	       time_before64(get_jiffies_64(), READ_ONCE(info->expires));
+}
+
+static bool looks_same(struct bc_inode *visible, const struct kstat *stat)
+{
+	struct bc_lower_attr now;
+	bool same;
+
+	bc_lower_attr_of(stat, &now);
+	spin_lock(&visible->lock);
+	same = !bc_lower_attr_moved(&visible->attr, &now);
+	spin_unlock(&visible->lock);
+	return same;
 }
 
 /* Is what the lower has now the file that the dentry stands for? */
@@ -161,20 +183,35 @@ static bool same_file(struct dentry *dentry, const struct kstat *stat, u64 gener
 		return false;
 	spin_lock(&info->lock);
 	/* Another lower numbers its inodes anew. */
-	same = info->generation != generation || info->ino == stat->ino;
+	if (info->generation)
+		same = info->generation != generation || info->ino == stat->ino;
+	else
+		/* A lower that was started anew may number its files anew. */
+		same = S_ISDIR(stat->mode) || looks_same(BC_I(d_inode(dentry)), stat);
 	spin_unlock(&info->lock);
 	return same;
 }
 
-static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
-		     struct kstat *stat)
+static u64 deadline_of(const struct bc_mount *mount)
 {
-	unsigned long timeout = msecs_to_jiffies(bc_patience_ms());
+	return get_jiffies_64() + msecs_to_jiffies(mount->options.deadline_ms);
+}
+
+static unsigned long until(u64 deadline)
+{
+	u64 now = get_jiffies_64();
+
+	return time_before64(now, deadline) ? deadline - now : 0;
+}
+
+static int ask_lower(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *),
+		     struct path *path, u64 *generation, struct kstat *stat)
+{
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	int error;
 
 	if (!IS_ROOT(dentry))
-		return bc_lower_lookup(dentry, timeout, path, generation, stat);
+		return bc_lower_lookup(dentry, timeout, known, path, generation, stat);
 	bc_lower_root(mount, path, generation);
 	error = bc_lower_getattr(mount, path, timeout, stat);
 	if (error)
@@ -182,71 +219,252 @@ static int ask_lower(struct dentry *dentry, struct path *path, u64 *generation,
 	return error;
 }
 
-/**
- * bc_dentry_refresh - ask the lower again, if the dentry is too old
- * @dentry: ours, positive
- * @force: ask in any case
- *
- * Killable, waits at most patience_ms, and not at all for a suspect lower.
- * Return: 1 good; 0 the lower has another file or none; or -ENOMEM, -EINTR, -EACCES ...
- */
-int bc_dentry_refresh(struct dentry *dentry, bool force)
+/* There is no such file. */
+static bool is_gone(int error)
 {
-	struct bc_mount *mount = BC_M(dentry->d_sb);
-	struct bc_inode *visible = BC_I(d_inode(dentry));
-	int changes = atomic_read(&visible->changes);
+	return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
+}
+
+/* Return: 1 good; 0 the lower has another file or none; 2 it was changed here since; or errno. */
+static int ask_once(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *))
+{
+	struct inode *inode = d_inode(dentry);
+	int changes = atomic_read(&BC_I(inode)->changes);
+	s64 asked_ns = ktime_get_boottime_ns();
 	struct path path;
 	struct kstat stat;
 	u64 generation;
 	int error;
 
+	error = ask_lower(dentry, timeout, known, &path, &generation, &stat);
+	if (error)
+		return is_gone(error) ? 0 : error;
+	error = same_file(dentry, &stat, generation);
+	if (error && bc_visible_update(inode, &stat, asked_ns, &changes)) {
+		bc_dentry_set_lower(dentry, &path, generation, &stat);
+		bc_known_seen(dentry, inode);
+	} else if (error) {
+		error = 2;
+	}
+	path_put(&path);
+	return error;
+}
+
+/* Ask the lower again. Return: 1 good; 0 the lower has another file or none; or errno. */
+static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *))
+{
+	int error;
+
+	do {
+		error = ask_once(dentry, timeout, known);
+		/* An answer from before a write would hide it; but for this one there is none. */
+	} while (error == 2 && without_lower(dentry->d_fsdata));
+	if (!error)
+		bc_known_gone(dentry);
+	return min(error, 1);
+}
+
+/* Was the lower waited for in vain, though it is there? */
+static bool is_slow(const struct bc_mount *mount, int error)
+{
+	return error == -ETIMEDOUT && !bc_lower_is_suspect(mount);
+}
+
+static bool is_known(struct dentry *dentry)
+{
+	return true;
+}
+
+/* Its permissions, as the VFS knows them. */
+struct rights {
+	umode_t mode;
+	kuid_t uid;
+	kgid_t gid;
+	unsigned int flags;
+};
+
+static void rights_of(struct inode *inode, struct rights *rights)
+{
+	struct bc_inode *visible = BC_I(inode);
+
+	spin_lock(&visible->lock);
+	rights->mode = inode->i_mode;
+	rights->uid = inode->i_uid;
+	rights->gid = inode->i_gid;
+	rights->flags = inode->i_flags & (S_APPEND | S_IMMUTABLE);
+	spin_unlock(&visible->lock);
+}
+
+static bool same_rights(const struct rights *a, const struct rights *b)
+{
+	return a->mode == b->mode && uid_eq(a->uid, b->uid) && gid_eq(a->gid, b->gid) &&
+	       a->flags == b->flags;
+}
+
+/*
+ * One that was found without the lower: what does it say? Waits until @deadline, in jiffies64.
+ * Return: 0; -ESTALE if there is none, or has other rights than those that were checked; or errno.
+ */
+static int settle_one(struct dentry *dentry, u64 deadline)
+{
+	struct inode *inode = d_inode(dentry);
+	struct rights before, now;
+	int good;
+
+	/* By its name another file would be found. */
+	if (d_unhashed(dentry) && !IS_ROOT(dentry))
+		return -ESTALE;
+	rights_of(inode, &before);
+	good = ask_again(dentry, until(deadline), is_known);
+	if (good <= 0)
+		return good ?: -ESTALE;
+	rights_of(inode, &now);
+	return same_rights(&before, &now) ? 0 : -ESTALE;
+}
+
+static bool has_unsettled(const struct dentry *dentry)
+{
+	bool unsettled = false;
+
+	rcu_read_lock();
+	while (!unsettled && !IS_ROOT(dentry)) {
+		dentry = READ_ONCE(dentry->d_parent);
+		unsettled = without_lower(dentry->d_fsdata);
+	}
+	rcu_read_unlock();
+	return unsettled;
+}
+
+/* The same for all directories above. All are asked: a walk that is begun anew shall get by. */
+static int settle_above(struct dentry *dentry, u64 deadline)
+{
+	struct dentry *at, *parent;
+	bool changed = false;
+	int error = 0;
+
+	if (!has_unsettled(dentry))
+		return 0;
+	for (at = dget(dentry); !IS_ROOT(at) && !error; at = parent) {
+		parent = dget_parent(at);
+		dput(at);
+		if (without_lower(parent->d_fsdata))
+			error = settle_one(parent, deadline);
+		if (error == -ESTALE) {
+			changed = true;
+			error = 0;
+		}
+	}
+	dput(at);
+	return changed ? -ESTALE : error;
+}
+
+/**
+ * bc_dentry_settle - before it is used: has the lower shown it, and all above?
+ * @dentry: ours, positive
+ *
+ * What was found without the lower was let in by rights that may not be those of now. Killable,
+ * bounded by the mount's deadline.
+ * Return: 0; -ESTALE if rights are not those that were checked, so that the caller's walk begins
+ * anew; or errno.
+ */
+int bc_dentry_settle(struct dentry *dentry)
+{
+	u64 deadline = deadline_of(BC_M(dentry->d_sb));
+	int above = settle_above(dentry, deadline), error;
+
+	if ((above && above != -ESTALE) || !without_lower(dentry->d_fsdata))
+		return above;
+	/* Also if the walk is to begin anew: that does so once only. */
+	error = settle_one(dentry, deadline);
+	return above ?: error;
+}
+
+/* It was found without the lower. Return: as bc_dentry_refresh(). */
+static int refresh_known(struct dentry *dentry)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	u64 deadline = deadline_of(mount);
+	int good = settle_above(dentry, deadline);
+
+	if (good == -ESTALE)
+		return good;
+	if (!good)
+		good = ask_again(dentry, until(deadline), is_known);
+	if (is_slow(mount, good))
+		return good;
+	return bc_lower_lost(good) ? 1 : good;
+}
+
+/**
+ * bc_dentry_refresh - ask the lower again, if the dentry is too old
+ * @dentry: ours, positive
+ * @force: ask in any case
+ *
+ * Killable, waits at most patience_ms, and not at all for a suspect lower. For one that was found
+ * without the lower: at most the mount's deadline, or until the lower is suspect.
+ * Return: 1 good; 0 the lower has another file or none; or -ENOMEM, -EINTR, -EACCES ...
+ */
+int bc_dentry_refresh(struct dentry *dentry, bool force)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	int good;
+
 	if (bc_lower_is_suspect(mount) || (!force && is_fresh(mount, dentry->d_fsdata)))
 		return 1;
-	error = ask_lower(dentry, &path, &generation, &stat);
-	if (!error) {
-		int good = same_file(dentry, &stat, generation);
-
-		/* An answer from before a write would hide it: the next one asks again. */
-		if (good && bc_visible_update(d_inode(dentry), &stat, &changes))
-			bc_dentry_set_lower(dentry, &path, generation, &stat);
-		path_put(&path);
-		return good;
-	}
-	if (error == -ENOENT || error == -ENOTDIR)
-		return 0;
+	if (without_lower(dentry->d_fsdata))
+		return refresh_known(dentry);
+	good = ask_again(dentry, msecs_to_jiffies(bc_patience_ms()), NULL);
 	/* No such error says anything of the file. */
-	return bc_lower_lost(error) ? 1 : error;
+	return bc_lower_lost(good) ? 1 : good;
+}
+
+/* There is none, or of another lower than there is now. Return: as bc_dentry_lower(). */
+static int find_lower(struct dentry *dentry)
+{
+	int good;
+
+	/* By its name another file would be found. */
+	if (d_unhashed(dentry) && !IS_ROOT(dentry))
+		return -ESTALE;
+	if (without_lower(dentry->d_fsdata))
+		return bc_dentry_settle(dentry);
+	good = bc_dentry_refresh(dentry, true);
+	if (good > 0)
+		return 0;
+	return good ?: -ESTALE;
 }
 
 /**
  * bc_dentry_lower - the lower file of a dentry, for a call of the lower
  * @dentry: ours, positive
  * @lower: out, with references
+ * @generation: out: of the lower that it is in; may be NULL
  *
- * Return: 0, -ESTALE if there is none, or as bc_dentry_refresh().
+ * Killable, waits at most patience_ms, or as bc_dentry_settle() if it was found without a lower.
+ * Return: 0, -ESTALE if there is none, -EIO or -ETIMEDOUT if there was never an answer, or as
+ * bc_dentry_refresh() or bc_dentry_settle().
  */
-int bc_dentry_lower(struct dentry *dentry, struct path *lower)
+int bc_dentry_lower(struct dentry *dentry, struct path *lower, u64 *generation)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	struct bc_dentry *info = dentry->d_fsdata;
 	int error;
 
 	if (READ_ONCE(info->generation) != READ_ONCE(mount->lower_generation)) {
-		/* By its name another file would be found. */
-		if (d_unhashed(dentry) && !IS_ROOT(dentry))
-			return -ESTALE;
-		error = bc_dentry_refresh(dentry, true);
-		if (error <= 0)
-			return error ?: -ESTALE;
+		error = find_lower(dentry);
+		if (error)
+			return error;
 	}
 	spin_lock(&info->lock);
 	*lower = info->lower;
+	if (generation)
+		*generation = info->generation;
 	path_get(lower);
 	spin_unlock(&info->lock);
 	if (lower->dentry)
 		return 0;
 	path_put(lower);
-	return -ESTALE;
+	return without_lower(info) ? -EIO : -ESTALE;
 }
 
 static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
@@ -304,10 +522,11 @@ const struct dentry_operations bc_dentry_operations = {
  * bc_dentry_inode - the visible inode for a dentry
  * @dentry: ours
  * @stat: what the lower says of it
+ * @asked_ns: boot clock before it was asked
  *
  * Return: inode with a reference, or ERR_PTR.
  */
-struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat)
+struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat, s64 asked_ns)
 {
 	char *path = bc_dentry_volume_path(dentry);
 	struct inode *inode;
@@ -317,9 +536,50 @@ struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat)
 	if (strlen(path) > BC_NL_PATH_MAX)
 		inode = ERR_PTR(-ENAMETOOLONG);
 	else
-		inode = bc_visible_get(dentry->d_sb, path, stat);
+		inode = bc_visible_get(dentry->d_sb, path, stat, asked_ns);
 	kfree(path);
 	return inode;
+}
+
+/* The lower is not there. Until it is, the dentry stays without. @error: what it said */
+static struct dentry *lookup_known(struct dentry *dentry, int error)
+{
+	struct bc_dentry *info = dentry->d_fsdata;
+	struct bc_known known;
+
+	if (!bc_known_find(dentry, &known))
+		return ERR_PTR(error);
+	spin_lock(&info->lock);
+	info->ino = known.stat.ino;
+	info->nonce = known.nonce;
+	info->nonce_ns = ktime_get_boottime_ns();
+	spin_unlock(&info->lock);
+	return d_splice_alias(bc_dentry_inode(dentry, &known.stat, known.asked_ns), dentry);
+}
+
+static struct dentry *lookup_failed(struct dentry *dentry, unsigned int flags, int error)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+
+	if (is_gone(error))
+		bc_known_gone(dentry);
+	if (error == -ENOENT)
+		return d_splice_alias(NULL, dentry);
+	/* It has lost its place in the lower, if that is there: the walk begins anew, and asks. */
+	if (error == -ESTALE && !(flags & LOOKUP_REVAL) && !bc_lower_is_suspect(mount))
+		return ERR_PTR(error);
+	/* One that is slow will answer: who may do what is not taken from memory meanwhile. */
+	if (bc_lower_lost(error) && !is_slow(mount, error))
+		return lookup_known(dentry, error);
+	return ERR_PTR(error);
+}
+
+/* What those above it have left; enough to tell whether the lower is there, in any case. */
+static unsigned long name_timeout(const struct bc_mount *mount, u64 deadline)
+{
+	u64 least = min_t(u64, bc_patience_ms(), mount->options.deadline_ms);
+
+	return max(until(deadline), msecs_to_jiffies(least));
 }
 
 /**
@@ -331,28 +591,36 @@ struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat)
 struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
 {
 	struct bc_mount *mount = BC_M(dir->i_sb);
+	u64 deadline = deadline_of(mount);
 	struct dentry *found;
 	struct inode *inode;
 	struct path lower;
 	struct kstat stat;
 	u64 generation;
+	s64 asked_ns;
 	int error;
 
 	if (dentry->d_name.len > NAME_MAX)
 		return ERR_PTR(-ENAMETOOLONG);
-	error = bc_lower_lookup(dentry, msecs_to_jiffies(mount->options.deadline_ms), &lower,
-				&generation, &stat);
-	if (error == -ENOENT)
-		return d_splice_alias(NULL, dentry);
-	if (error)
+	error = settle_above(dentry, deadline);
+	/* The walk came here by rights that are not those of now. */
+	if (error == -ESTALE)
 		return ERR_PTR(error);
-	inode = bc_dentry_inode(dentry, &stat);
+	asked_ns = ktime_get_boottime_ns();
+	if (!error)
+		error = bc_lower_lookup(dentry, name_timeout(mount, deadline), bc_known_exists,
+					&lower, &generation, &stat);
+	if (error)
+		return lookup_failed(dentry, flags, error);
+	inode = bc_dentry_inode(dentry, &stat, asked_ns);
 	bc_dentry_set_lower(dentry, &lower, generation, &stat);
 	found = d_splice_alias(inode, dentry);
 	/* A directory that was here under another dentry. */
 	if (!IS_ERR_OR_NULL(found))
 		bc_dentry_set_lower(found, &lower, generation, &stat);
 	path_put(&lower);
+	if (!IS_ERR(found))
+		bc_known_seen(found ?: dentry, d_inode(found ?: dentry));
 	return found;
 }
 
@@ -370,7 +638,7 @@ static const char *get_link(struct dentry *dentry, struct inode *inode, struct d
 
 	if (!dentry)
 		return ERR_PTR(-ECHILD);
-	error = bc_dentry_lower(dentry, &lower);
+	error = bc_dentry_lower(dentry, &lower, NULL);
 	if (error)
 		return ERR_PTR(error);
 	text = bc_lower_readlink(BC_M(inode->i_sb), &lower);
@@ -403,7 +671,7 @@ static int dir_open(struct inode *inode, struct file *file)
 
 	if (!dir)
 		return -ENOMEM;
-	error = bc_dentry_lower(file_dentry(file), &lower);
+	error = bc_dentry_lower(file_dentry(file), &lower, NULL);
 	if (!error) {
 		error = bc_lower_open(BC_M(inode->i_sb), &lower, O_RDONLY | O_DIRECTORY,
 				      &dir->lower);

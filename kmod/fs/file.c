@@ -79,6 +79,7 @@ static int open_read(struct inode *inode, struct file *file)
 		return PTR_ERR(mapping);
 	if (!mapping)
 		return bc_file_open_lower(file);
+	bc_known_seen(file_dentry(file), inode);
 	bf->mapping = mapping;
 	bc_object_open(BC_I(mapping)->object);
 	file->f_mapping = mapping->i_mapping;
@@ -165,6 +166,7 @@ static int bind(struct file *file, loff_t pos)
 	if (error)
 		return error == -ENOENT ? -ESTALE : error;
 	bc_visible_set_size(inode, i_size_read(bf->mapping), &changes);
+	bc_known_seen(file_dentry(file), inode);
 	return 0;
 }
 

@@ -108,6 +108,9 @@ enum bc_mount_flag {
  * @writer_creds: the same without CAP_FSETID, for callers that do not have it
  * @lower: root of the lower, in a private clone of its mount
  * @lower_type: name of its filesystem, as /proc/mounts shows it
+ * @view: see bc_known_view(); 0 = not known, for good
+ * @root_view: see there; fixed
+ * @renaming: directories that are being renamed now
  * @lower_generation: counts changes of @lower, beginning with 1
  * @statfs: the last one that the lower gave
  * @calls: waiting for one of the running ones to end, all of them for @lower
@@ -132,6 +135,9 @@ struct bc_mount {
 	spinlock_t lower_lock;		/* for all down to resolve_path */
 	struct path lower;
 	char lower_type[32];
+	u32 view;
+	u32 root_view;
+	atomic_t renaming;
 	u64 lower_generation;
 	struct kstatfs statfs;
 	struct list_head calls;
@@ -164,6 +170,7 @@ enum bc_inode_kind {
  * @kind: what it is; changes only when a mapping inode is bound
  * @key: with @kind, what it is found by
  * @attr: visible: what the lower said last
+ * @asked_ns: visible: boot clock before it was asked for that
  * @path: visible: name in the volume, prefix included; fixed
  * @writes: visible: counts writers that came, and truncations
  * @writers: visible: open files of this mount that may write
@@ -182,6 +189,7 @@ struct bc_inode {
 	union {
 		struct {
 			struct bc_lower_attr attr;
+			s64 asked_ns;
 			char *path;
 			atomic_t writes;
 			atomic_t writers;
@@ -232,17 +240,22 @@ struct bc_source {
  * @lower: the lower's dentry, with a reference to its mount; may be empty
  * @ino: number of its inode: tells one that was replaced. Not st_ino, which another lower does
  *	not change.
- * @generation: of bc_mount.lower it belongs to
+ * @generation: of bc_mount.lower it belongs to; 0 = it was found without, see known.c
  * @expires: in jiffies64; until then the dentry and the inode's attributes are good
  * @renames: of the mount, when the inode's path was last known to be the dentry's
+ * @nonce_ns: boot clock: what the lower was asked before of names below is not of this incarnation;
+ *	0 = it had none yet
+ * @nonce: of a directory: see bc_identity.nonce; 0 = not known
  */
 struct bc_dentry {
-	spinlock_t lock;		/* for writing what follows, for reading lower and ino */
+	spinlock_t lock;		/* for writing what follows, and for reading most of it */
 	struct path lower;
 	u64 ino;
 	u64 generation;
 	u64 expires;
 	u64 renames;
+	s64 nonce_ns;
+	u32 nonce;
 	struct rcu_head rcu;
 };
 
@@ -314,6 +327,28 @@ int bc_options_copy(struct bc_options *to, const struct bc_options *from);
 bool bc_options_equal(const struct bc_options *a, const struct bc_options *b);
 void bc_options_show(struct seq_file *m, const struct bc_options *options);
 
+/* known.c */
+
+/**
+ * struct bc_known - what is known of a name without the lower
+ * @stat: what it showed last
+ * @asked_ns: boot clock before it was asked for that
+ * @nonce: of a directory
+ */
+struct bc_known {
+	struct kstat stat;
+	s64 asked_ns;
+	u32 nonce;
+};
+
+void bc_known_seen(struct dentry *dentry, struct inode *inode);
+void bc_known_gone(struct dentry *dentry);
+void bc_known_removed(struct dentry *dentry);
+bool bc_known_find(struct dentry *dentry, struct bc_known *known);
+bool bc_known_exists(struct dentry *dentry);
+void bc_known_view(struct bc_mount *mount, const char *lower);
+void bc_known_relower(struct bc_mount *mount, const struct path *root);
+
 /* call.c */
 int bc_calls_init(void);
 void bc_calls_exit(void);
@@ -331,10 +366,11 @@ void bc_lower_failed(struct bc_mount *mount, u64 generation, int error);
 void bc_lower_trusted(struct bc_mount *mount);
 void bc_lower_replace(struct bc_mount *mount, struct path *lower);
 void bc_lower_set_type(struct bc_mount *mount);
+void bc_lower_type(const struct super_block *sb, char *type, size_t size);
 
 /* lower_ask.c */
-int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
-		    u64 *generation, struct kstat *stat);
+int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *),
+		    struct path *path, u64 *generation, struct kstat *stat);
 int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned long timeout,
 		     struct kstat *stat);
 int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatfs *statfs);
@@ -379,8 +415,10 @@ void bc_lower_attr_of(const struct kstat *stat, struct bc_lower_attr *attr);
 int bc_inodes_init(void);
 void bc_inodes_exit(void);
 extern const struct super_operations bc_super_operations;
-struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat);
-bool bc_visible_update(struct inode *inode, const struct kstat *stat, const int *changes);
+struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat,
+			     s64 asked_ns);
+bool bc_visible_update(struct inode *inode, const struct kstat *stat, s64 asked_ns,
+		       const int *changes);
 void bc_visible_nosuid(struct inode *inode);
 void bc_visible_set_size(struct inode *inode, u64 size, const int *changes);
 void bc_visible_copy(struct inode *inode, struct inode *lower);
@@ -414,12 +452,13 @@ void bc_dentry_expire(struct dentry *dentry);
 bool bc_dentry_writer(struct dentry *dentry);
 void bc_visible_detach(struct inode *inode);
 const struct cred *bc_writer_creds(struct bc_mount *mount, const struct inode *lower);
-struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat);
+struct inode *bc_dentry_inode(struct dentry *dentry, const struct kstat *stat, s64 asked_ns);
 struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int flags);
 void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 generation,
 			 const struct kstat *stat);
-int bc_dentry_lower(struct dentry *dentry, struct path *lower);
+int bc_dentry_lower(struct dentry *dentry, struct path *lower, u64 *generation);
 int bc_dentry_refresh(struct dentry *dentry, bool force);
+int bc_dentry_settle(struct dentry *dentry);
 
 /* file.c */
 extern const struct inode_operations bc_file_inode_operations;

@@ -30,6 +30,7 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	spin_lock_init(&bi->lock);
 	bi->kind = BC_INODE_VISIBLE;
 	memset(&bi->attr, 0, sizeof(bi->attr));
+	bi->asked_ns = S64_MIN;
 	bi->path = NULL;
 	atomic_set(&bi->writes, 0);
 	atomic_set(&bi->writers, 0);
@@ -191,11 +192,13 @@ static void visible_init(struct inode *inode, const struct kstat *stat)
  * bc_visible_get - the visible inode of a path
  * @sb: superblock
  * @path: name in the volume, prefix included
- * @stat: what the lower says of it now
+ * @stat: what the lower says of it
+ * @asked_ns: boot clock before it was asked
  *
  * Return: inode with a reference, or ERR_PTR(-ENOMEM).
  */
-struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat)
+struct inode *bc_visible_get(struct super_block *sb, const char *path, const struct kstat *stat,
+			     s64 asked_ns)
 {
 	struct visible_id id = {
 		.ino = stat->ino,
@@ -216,10 +219,10 @@ struct inode *bc_visible_get(struct super_block *sb, const char *path, const str
 			return ERR_PTR(-ENOMEM);
 		}
 		visible_init(inode, stat);
-		bc_visible_update(inode, stat, NULL);
+		bc_visible_update(inode, stat, asked_ns, NULL);
 		unlock_new_inode(inode);
 	} else {
-		bc_visible_update(inode, stat, NULL);
+		bc_visible_update(inode, stat, asked_ns, NULL);
 	}
 	return inode;
 }
@@ -246,11 +249,13 @@ void bc_visible_detach(struct inode *inode)
  * bc_visible_update - the lower has told the attributes anew
  * @inode: visible inode, of the same type of file
  * @stat: what it said
- * @changes: bc_inode.changes before it was asked; NULL = what it says is the latest
+ * @asked_ns: boot clock before it was asked; what it was asked for later stays
+ * @changes: bc_inode.changes before it was asked; NULL = nothing was changed since
  *
  * Return: false if it was changed by us since: then nothing was taken.
  */
-bool bc_visible_update(struct inode *inode, const struct kstat *stat, const int *changes)
+bool bc_visible_update(struct inode *inode, const struct kstat *stat, s64 asked_ns,
+		       const int *changes)
 {
 	struct bc_mount *mount = BC_M(inode->i_sb);
 	struct bc_inode *bi = BC_I(inode);
@@ -271,8 +276,13 @@ bool bc_visible_update(struct inode *inode, const struct kstat *stat, const int 
 		spin_unlock(&bi->lock);
 		return false;
 	}
+	if (asked_ns < bi->asked_ns) {
+		spin_unlock(&bi->lock);
+		return true;
+	}
 	now = atomic_read(&bi->changes);
 	bi->attr = attr;
+	bi->asked_ns = asked_ns;
 	inode->i_mode = mode;
 	inode->i_uid = stat->uid;
 	inode->i_gid = stat->gid;

@@ -86,7 +86,10 @@ static int probe_ask(struct bc_lower_probe *probe)
 /* lower_lock held. Return: true if that is new. */
 static bool set_suspect(struct bc_mount *mount)
 {
-	return !test_and_set_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags);
+	if (test_and_set_bit(BC_MOUNT_LOWER_SUSPECT, &mount->flags))
+		return false;
+	bc_calls_give_up(mount);
+	return true;
 }
 
 static void say_suspect(const struct bc_mount *mount)
@@ -248,15 +251,24 @@ void bc_lower_trusted(struct bc_mount *mount)
 }
 
 /**
+ * bc_lower_type - name of the filesystem of a lower
+ * @sb: its superblock
+ * @type: out
+ * @size: bytes of @type
+ */
+void bc_lower_type(const struct super_block *sb, char *type, size_t size)
+{
+	snprintf(type, size, "%s%s%s", sb->s_type->name, sb->s_subtype ? "." : "",
+		 sb->s_subtype ?: "");
+}
+
+/**
  * bc_lower_set_type - set lower_type from the lower
  * @mount: mount; with lower_lock, unless nobody else knows it yet
  */
 void bc_lower_set_type(struct bc_mount *mount)
 {
-	const struct super_block *sb = mount->lower.dentry->d_sb;
-
-	snprintf(mount->lower_type, sizeof(mount->lower_type), "%s%s%s", sb->s_type->name,
-		 sb->s_subtype ? "." : "", sb->s_subtype ?: "");
+	bc_lower_type(mount->lower.dentry->d_sb, mount->lower_type, sizeof(mount->lower_type));
 }
 
 /**

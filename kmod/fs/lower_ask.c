@@ -144,6 +144,8 @@ static struct bc_call *lookup_call(struct bc_mount *mount, struct dentry *dentry
  * bc_lower_lookup - find the lower file of a dentry, by its parent and name, or by its path
  * @dentry: ours; not the root, unless its lower was changed
  * @timeout: in jiffies
+ * @known: asked if it takes longer than patience_ms: is there another answer? Then it is waited
+ *	for only until it is suspect. NULL = there is none
  * @path: out, with references
  * @generation: out: of the lower it was found in
  * @stat: out
@@ -151,8 +153,8 @@ static struct bc_call *lookup_call(struct bc_mount *mount, struct dentry *dentry
  * Killable. Return: 0, -ENOENT, -ETIMEDOUT, -EINTR, -EIO at once if the lower is suspect, or what
  * the lower says.
  */
-int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *path,
-		    u64 *generation, struct kstat *stat)
+int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *),
+		    struct path *path, u64 *generation, struct kstat *stat)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
 	struct bc_call *call;
@@ -165,6 +167,8 @@ int bc_lower_lookup(struct dentry *dentry, unsigned long timeout, struct path *p
 		call = lookup_call(mount, dentry);
 		if (!call)
 			return -ENOMEM;
+		call->known = known;
+		call->dentry = dentry;
 		error = bc_call_wait(call, timeout);
 		if (!error) {
 			*path = call->found;

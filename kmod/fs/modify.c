@@ -46,14 +46,9 @@ static struct cred *creds_for(struct bc_mount *mount)
 /* A suspect lower is not waited for: a change that hangs cannot be left behind. */
 static int find_lower(struct dentry *dentry, struct path *lower, u64 *generation)
 {
-	struct bc_mount *mount = BC_M(dentry->d_sb);
-	struct bc_dentry *info = dentry->d_fsdata;
-
-	if (bc_lower_is_suspect(mount))
+	if (bc_lower_is_suspect(BC_M(dentry->d_sb)))
 		return -EIO;
-	/* Before the path: of a lower that is replaced in between, the path is asked again. */
-	*generation = READ_ONCE(info->generation);
-	return bc_dentry_lower(dentry, lower);
+	return bc_dentry_lower(dentry, lower, generation);
 }
 
 static int change_begin(struct change *change, struct dentry *dir)
@@ -83,6 +78,7 @@ static void change_end(struct change *change)
 /* The dentry's lower file is @lower, which is new. Within a change. */
 static int instantiate(struct change *change, struct dentry *dentry, const struct path *lower)
 {
+	s64 asked_ns = ktime_get_boottime_ns();
 	struct inode *inode;
 	struct kstat stat;
 	int error;
@@ -90,7 +86,7 @@ static int instantiate(struct change *change, struct dentry *dentry, const struc
 	error = bc_lower_attributes(lower, &stat);
 	if (error)
 		return error;
-	inode = bc_dentry_inode(dentry, &stat);
+	inode = bc_dentry_inode(dentry, &stat, asked_ns);
 	if (IS_ERR(inode))
 		return PTR_ERR(inode);
 	bc_dentry_set_lower(dentry, lower, change->generation, &stat);
@@ -100,6 +96,7 @@ static int instantiate(struct change *change, struct dentry *dentry, const struc
 		d_add(dentry, inode);
 	else
 		d_instantiate(dentry, inode);
+	bc_known_seen(dentry, inode);
 	return 0;
 }
 
@@ -242,8 +239,12 @@ static int remove_lower(struct change *change, struct dentry *dentry, bool direc
 	error = vfs_remove(change, lower, directory);
 	end_removing(lower);
 	if (!error) {
-		bc_version_forget(BC_I(d_inode(dentry)));
 		removed(dentry, directory ? 0 : inode->i_nlink);
+		/* Then: who records what was shown before looks whether it is gone, after that. */
+		if (directory)
+			bc_known_removed(dentry);
+		else
+			bc_version_forget(BC_I(d_inode(dentry)));
 	}
 	iput(inode);
 	return error;
@@ -254,6 +255,10 @@ static int remove(struct dentry *dentry, bool directory)
 	struct change change;
 	int error;
 
+	/* Its owner counts, too, if the directory is sticky. */
+	error = bc_dentry_settle(dentry);
+	if (error)
+		return error;
 	error = change_begin(&change, dentry->d_parent);
 	if (error)
 		return error;
@@ -292,6 +297,12 @@ static void renamed(struct dentry *old, struct dentry *new, const char *path, s6
 
 		removed(new, nlink ? nlink - 1 : 0);
 	}
+	if (directory) {
+		/* From here to the count nothing is recorded by a path that may be old. */
+		atomic_inc(&mount->renaming);
+		smp_mb__after_atomic();	/* before what is dropped, see bc_known_seen() */
+		bc_known_gone(old);
+	}
 	bc_version_renamed(mount, path, directory ? NULL : BC_I(inode), since);
 	if (!directory) {
 		bc_version_forget(BC_I(inode));
@@ -303,27 +314,47 @@ static void renamed(struct dentry *old, struct dentry *new, const char *path, s6
 	bc_dentry_expire(old);
 	d_move(old, new);
 	/* After the move: who sees the count sees the new path. */
-	if (directory)
+	if (directory) {
 		atomic64_inc_return_release(&mount->renames);
+		atomic_dec_return_release(&mount->renaming);
+	}
+}
+
+/* Owners count, too, if a directory is sticky. */
+static int settle_both(struct dentry *old, struct dentry *new)
+{
+	int error = bc_dentry_settle(old), error_new = 0;
+
+	if (d_is_positive(new) && (!error || error == -ESTALE))
+		error_new = bc_dentry_settle(new);
+	return error ?: error_new;
 }
 
 /*
  * Two names of one lower file: rename(2) then does nothing. Not so of what was renamed in the
  * lower from the one name to the other, which we have not heard of yet.
+ *
+ * Return: 1 if so, 0 if not, or errno.
  */
-static bool same_lower(struct dentry *a, struct dentry *b)
+static int same_lower(struct dentry *a, struct dentry *b)
 {
-	struct path lower_a = {}, lower_b = {};
-	bool same;
+	struct path lower_a, lower_b;
+	int ret;
 
-	same = d_is_positive(b) && !bc_dentry_lower(a, &lower_a) &&
-	       !bc_dentry_lower(b, &lower_b) &&
-	       lower_a.dentry != lower_b.dentry && !d_unhashed(lower_a.dentry) &&
-	       !d_unhashed(lower_b.dentry) &&
-	       d_inode(lower_a.dentry) == d_inode(lower_b.dentry);
+	if (d_is_negative(b))
+		return 0;
+	ret = bc_dentry_lower(a, &lower_a, NULL);
+	if (ret)
+		return ret;
+	ret = bc_dentry_lower(b, &lower_b, NULL);
+	if (!ret) {
+		ret = lower_a.dentry != lower_b.dentry && !d_unhashed(lower_a.dentry) &&
+		      !d_unhashed(lower_b.dentry) &&
+		      d_inode(lower_a.dentry) == d_inode(lower_b.dentry);
+		path_put(&lower_b);
+	}
 	path_put(&lower_a);
-	path_put(&lower_b);
-	return same;
+	return ret;
 }
 
 static int rename_lower(struct dentry *old, struct dentry *new, unsigned int flags)
@@ -367,8 +398,12 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
-	if (same_lower(old, new))
-		return 0;
+	error = settle_both(old, new);
+	if (error)
+		return error;
+	error = same_lower(old, new);
+	if (error)
+		return error > 0 ? 0 : error;
 	path = bc_dentry_volume_path(new);
 	if (IS_ERR(path))
 		return PTR_ERR(path);
@@ -411,7 +446,7 @@ static void translate(struct iattr *lower, const struct iattr *attr, const struc
 
 /* @tried: out: it was asked to change, so it may have, whatever it said. */
 static int notify_lower(const struct path *lower, struct iattr *attr, struct kstat *stat,
-			bool *tried)
+			s64 *asked_ns, bool *tried)
 {
 	struct inode *inode = d_inode(lower->dentry);
 	int error = 0;
@@ -424,6 +459,7 @@ static int notify_lower(const struct path *lower, struct iattr *attr, struct kst
 	inode_lock(inode);
 	error = notify_change(&nop_mnt_idmap, lower->dentry, attr, NULL);
 	inode_unlock(inode);
+	*asked_ns = ktime_get_boottime_ns();
 	if (!error)
 		error = bc_lower_attributes(lower, stat);
 	if (attr->ia_valid & ATTR_SIZE)
@@ -432,7 +468,8 @@ static int notify_lower(const struct path *lower, struct iattr *attr, struct kst
 }
 
 static int change_attributes(struct bc_mount *mount, const struct path *lower,
-			     const struct iattr *attr, struct kstat *stat, bool *tried)
+			     const struct iattr *attr, struct kstat *stat, s64 *asked_ns,
+			     bool *tried)
 {
 	struct iattr lower_attr;
 	const struct cred *old;
@@ -443,7 +480,7 @@ static int change_attributes(struct bc_mount *mount, const struct path *lower,
 	if (error)
 		return error;
 	old = override_creds(mount->creds);
-	error = notify_lower(lower, &lower_attr, stat, tried);
+	error = notify_lower(lower, &lower_attr, stat, asked_ns, tried);
 	revert_creds(old);
 	mnt_drop_write(lower->mnt);
 	return error;
@@ -474,6 +511,12 @@ static int find_target(struct dentry *dentry, const struct iattr *attr, struct p
 	return 0;
 }
 
+static void take_attributes(struct dentry *dentry, const struct kstat *stat, s64 asked_ns)
+{
+	bc_visible_update(d_inode(dentry), stat, asked_ns, NULL);
+	bc_known_seen(dentry, d_inode(dentry));
+}
+
 /**
  * bc_setattr - inode_operations.setattr
  * @idmap: of the mount; idmapped mounts are refused
@@ -486,6 +529,7 @@ int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *att
 	bool tried = false;
 	struct path lower;
 	struct kstat stat;
+	s64 asked_ns;
 	int error, marked;
 
 	error = setattr_prepare(&nop_mnt_idmap, dentry, attr);
@@ -494,7 +538,7 @@ int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *att
 	error = find_target(dentry, attr, &lower);
 	if (error)
 		return error;
-	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat, &tried);
+	error = change_attributes(BC_M(inode->i_sb), &lower, attr, &stat, &asked_ns, &tried);
 	path_put(&lower);
 	if (!tried)
 		return error;
@@ -502,7 +546,7 @@ int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *att
 	if (error)
 		bc_dentry_expire(dentry);
 	else
-		bc_visible_update(inode, &stat, NULL);
+		take_attributes(dentry, &stat, asked_ns);
 	marked = attr->ia_valid & ATTR_SIZE ? resized(dentry, attr) : 0;
 	return error ?: marked;
 }

@@ -7,6 +7,7 @@
 #include <linux/file.h>
 #include <linux/fs_context.h>
 #include <linux/fs_struct.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
@@ -209,6 +210,7 @@ static int make_root(struct super_block *sb, struct fs_context *fc)
 	struct inode *root;
 	struct bc_mount *mount = BC_M(sb);
 	unsigned long timeout = msecs_to_jiffies(mount->options.deadline_ms);
+	s64 asked_ns = ktime_get_boottime_ns();
 	struct kstat stat;
 	int error;
 
@@ -219,13 +221,15 @@ static int make_root(struct super_block *sb, struct fs_context *fc)
 		errorfc(fc, "the lower directory %s does not answer: error %d", fc->source, error);
 		return error;
 	}
-	root = bc_visible_get(sb, mount->options.prefix, &stat);
+	root = bc_visible_get(sb, mount->options.prefix, &stat, asked_ns);
 	if (IS_ERR(root))
 		return PTR_ERR(root);
 	sb->s_root = d_make_root(root);
 	if (!sb->s_root)
 		return -ENOMEM;
 	bc_dentry_set_lower(sb->s_root, &mount->lower, mount->lower_generation, &stat);
+	bc_known_view(mount, fc->source);
+	bc_known_seen(sb->s_root, root);
 	return 0;
 }
 
@@ -238,6 +242,7 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 		return -ENOMEM;
 	/* From here on kill_sb() undoes, whatever is there. */
 	sb->s_fs_info = mount;
+	bc_identity_mounted(1);
 	mount->dev = sb->s_dev;
 	set_bit(fc->sb_flags & SB_RDONLY ? BC_MOUNT_READ_ONLY : BC_MOUNT_WRITABLE, &mount->flags);
 	sb->s_magic = BC_SUPER_MAGIC;
@@ -299,6 +304,7 @@ static void kill_sb(struct super_block *sb)
 		drop_lower(&lower);
 	if (mount->client)
 		bc_client_destroy(mount->client);
+	bc_identity_mounted(-1);
 	bc_mount_put(mount);
 }
 
@@ -481,6 +487,7 @@ int bc_fs_relower(struct file *target, struct file *newlower)
 		return error;
 	/* Before anybody sees the new one. */
 	take_restrictions(sb, &newlower->f_path);
+	bc_known_relower(mount, &newlower->f_path);
 	bc_lower_replace(mount, &lower);
 	bc_client_lower_renewed(mount->client);
 	drop_lower(&lower);

@@ -46,7 +46,7 @@ int bc_file_open_lower(struct file *file)
 	struct path path;
 	int error;
 
-	error = bc_dentry_lower(file_dentry(file), &path);
+	error = bc_dentry_lower(file_dentry(file), &path, NULL);
 	if (error)
 		return error;
 	error = bc_lower_open(mount_of(file), &path, O_RDONLY, &lower);
@@ -142,7 +142,7 @@ static struct file *open_for_write(struct file *file)
 
 	if (bc_lower_is_suspect(mount))
 		return ERR_PTR(-EIO);
-	error = bc_dentry_lower(file_dentry(file), &path);
+	error = bc_dentry_lower(file_dentry(file), &path, NULL);
 	if (error)
 		return ERR_PTR(error);
 	old = override_creds(mount->creds);

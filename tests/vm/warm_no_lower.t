@@ -79,6 +79,35 @@ wait_for '[ "$(cachectl status --json | jq .mounts[0].lower_suspect)" = false ]'
 ok $? "alive again, the lower is found so"
 verify "and a thousand opens work" opens $T count=1000
 run_ok "unmounted" umount $T
+
+# A restart, after which nobody but the tier knows anything; dentries and inodes are dropped, too.
+run_ok "mounted to be walked" blob_mount $T ttl=1h || done_testing
+verify "every file is read" check $T
+blob_do tree $T && echo "$OUTPUT" >/run/test/tree.json
+run_ok "unmounted" umount $T
+run_ok "detached" cachectl device detach "$BLOB_TIER"
+stop_daemon
+run_ok "module unloads" unload_module
+run_ok "module loads again" load_module
+run_ok "attached again" cachectl device attach "$BLOB_TIER"
+blob_daemon
+ok $? "the daemon comes" || done_testing
+run_ok "mounted again" blob_mount $T ttl=1h || done_testing
+freeze
+drop_pages
+verify "after a restart, lower and daemon stopped: files are found by their paths, and read right" check $T
+echo 3 >/proc/sys/vm/drop_caches
+verify "also with the dentries dropped" check $T
+verify "stat as before" tree $T as=/run/test/tree.json walk=0
+like "$(ls $T/none 2>&1)" "Input/output error" "what is not known fails, and does not hang"
+is "$(stat_of lower_reads read_errors)" $'0\t0' "nothing was read from the lower"
+thaw
+wait_for '[ "$(cachectl status --json | jq .mounts[0].lower_suspect)" = false ]' 30
+ok $? "alive again, the lower is found so"
+like "$(ls $T/none 2>&1)" "No such file" "what is not there is not there"
+verify "files read right" check $T
+run_ok "unmounted" umount $T
+
 run_ok "detached" cachectl device detach "$BLOB_TIER"
 stop_daemon
 run_ok "module unloads" unload_module

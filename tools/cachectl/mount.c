@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cachectl.h"
@@ -480,7 +481,14 @@ static int relower(struct bcnl *nl, const char *target, const char *lower)
 	struct nl_msg *message;
 	json_t *answer;
 	int rc = CTL_FAILED;
+	struct stat st;
 
+	/* The module looks at its owner and rights, which a FUSE mount may not have asked for. */
+	if (fd2 >= 0 && fstat(fd2, &st)) {
+		ctl_fail("%s %s: %s", ctl.path, lower, strerror(errno));
+		close(fd2);
+		fd2 = -1;
+	}
 	if (fd2 >= 0) {
 		message = bcnl_message(nl, BC_CMD_MOUNT_RELOWER);
 		nla_put_u32(message, BC_A_FD, (uint32_t)fd);

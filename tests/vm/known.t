@@ -1,0 +1,409 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: names that the tier knows are found while the lower (rclone, SIGSTOP) does not answer,
+# after a restart too, with the owners and rights that it showed last; names that were gone, or
+# became something else, or are below a directory that did, do not come back, and what one lower
+# shows is not for mounts over another. Who was let in by rights that the lower has taken away
+# meanwhile does nothing in it; a lower that is slow is waited for.
+#
+# The second part has a FUSE server of our own for its lower, which may be written.
+#
+# vm: disk=data:64M timeout=300 mem=1500M
+
+import ctypes
+import errno
+import os
+import select
+import signal
+import stat
+import struct
+import subprocess
+import threading
+import time
+
+import hostile_daemon as h
+import vmtest as t
+
+STORE, TARGET, OTHER = "/mnt/store", "/mnt/target", "/mnt/other"
+VOLUME = f"file://{STORE}"
+STORE2, OWN, TARGET2 = "/mnt/store2", "/mnt/own", "/mnt/target2"
+VOLUME2 = f"file://{STORE2}"
+DATA = t.disk("data")
+
+
+def write(name, data):
+    os.makedirs(os.path.dirname(f"{STORE}/{name}"), exist_ok=True)
+    with open(f"{STORE}/{name}", "wb") as f:
+        f.write(data)
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def caught(call, *argv):
+    try:
+        call(*argv)
+    except OSError as e:
+        return h.name(e.errno)
+    return None
+
+
+def as_user(call, *argv):
+    """caught(), in a process of another user."""
+    out, inp = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setgid(1000)
+        os.setuid(1000)
+        os.write(inp, str(caught(call, *argv)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(inp)
+    said = os.read(out, 100).decode()
+    os.close(out)
+    return said
+
+
+class Lower:
+    """What rclone mounts of the store's directory."""
+
+    def __init__(self, where, umask):
+        os.makedirs(where, exist_ok=True)
+        self.where = where
+        self.process = subprocess.Popen(
+            ["rclone", "mount", STORE, where, "--config", "/dev/null", "--read-only", "--umask", umask,
+             "--allow-other", "--attr-timeout", "100ms", "--dir-cache-time", "100ms",
+             "--log-file", f"/run/test/rclone.{os.path.basename(where)}"])
+        t.wait_for(lambda: os.path.ismount(where), 60, f"rclone mounts {where}")
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Node:
+    """A file, of a name in the store, or a directory."""
+    count = 0
+
+    def __init__(self, mode, uid=0, data=None, **children):
+        Node.count += 1
+        self.ino = Node.count
+        self.mode, self.uid, self.data, self.children = mode, uid, data, children
+
+    @property
+    def type(self):
+        return stat.S_IFDIR if self.data is None else stat.S_IFREG
+
+    def walk(self, above=""):
+        for name, child in self.children.items():
+            yield above + name, child
+            yield from child.walk(f"{above}{name}/")
+
+
+class Server(threading.Thread):
+    """A FUSE server of a tree of nodes, which asks nobody who he is, and does what it is told."""
+
+    LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, OPEN, READ, STATFS = 1, 2, 3, 4, 10, 14, 15, 17
+    INIT, OPENDIR, READDIR, CREATE = 26, 27, 28, 35
+    SILENT = (FORGET, 36, 42)
+
+    def __init__(self, directory, root):
+        super().__init__(daemon=True)
+        self.nodes = {1: root}
+        self.frozen = False
+        self.slow = 0       # seconds that a lookup takes
+        self.calls = []     # what was done in a node
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
+        os.makedirs(directory, exist_ok=True)
+        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+        if t.LIBC.mount(b"bctest", directory.encode(), b"fuse.bctest", 0, options):
+            t.bail(f"mount: {os.strerror(ctypes.get_errno())}")
+        self.start()
+
+    def attr(self, node):
+        size = 0 if node.data is None else len(node.data)
+        return struct.pack("<6Q10I", node.ino, size, 1, 1000, 1000, 1000, 0, 0, 0,
+                           node.type | node.mode, 1, node.uid, 0, 0, 4096, 0)
+
+    def answer(self, opcode, nodeid, body):
+        """Bytes, or an errno."""
+        node = self.nodes.get(nodeid)
+        if opcode == self.INIT:
+            return struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 64, 48, 65536, 1, 0, 0, *[0] * 8)
+        if opcode == self.LOOKUP:
+            child = node.children.get(body.rstrip(b"\0").decode())
+            if not child:
+                return errno.ENOENT
+            self.nodes[child.ino + 100] = child
+            return struct.pack("<4Q2I", child.ino + 100, 0, 0, 0, 0, 0) + self.attr(child)
+        if opcode == self.GETATTR:
+            return struct.pack("<Q2I", 0, 0, 0) + self.attr(node)
+        if opcode in (self.SETATTR, self.UNLINK, self.CREATE):
+            self.calls.append((opcode, node.ino))
+            return errno.EUCLEAN
+        if opcode in (self.OPEN, self.OPENDIR):
+            self.calls.append((opcode, node.ino))
+            return struct.pack("<Q2I", 0, 0, 0)
+        if opcode == self.READ:
+            offset, size = struct.unpack_from("<QI", body, 8)
+            return node.data[offset:offset + size]
+        if opcode == self.READDIR:
+            return b""
+        if opcode == self.STATFS:
+            return struct.pack("<5Q10I", *[0] * 5, 4096, 255, 4096, *[0] * 7)
+        return errno.ENOSYS
+
+    def serve(self, request):
+        _, opcode, unique, nodeid = struct.unpack_from("<IIQQ", request)
+        if opcode in self.SILENT:
+            return
+        reply = self.answer(opcode, nodeid, request[40:])
+        error, data = (-reply, b"") if isinstance(reply, int) else (0, reply)
+        try:
+            os.write(self.fd, struct.pack("<IiQ", 16 + len(data), error, unique) + data)
+        except FileNotFoundError:
+            pass        # it was interrupted
+
+    def run(self):
+        while True:
+            if self.frozen or not select.select([self.fd], [], [], 0.02)[0]:
+                time.sleep(0.02 if self.frozen else 0)
+                continue
+            try:
+                request = os.read(self.fd, 1 << 17)
+            except BlockingIOError:
+                continue
+            late = self.slow if struct.unpack_from("<I", request, 4)[0] == self.LOOKUP else 0
+            if late:
+                threading.Timer(late, self.serve, (request,)).start()
+            else:
+                self.serve(request)
+
+
+def start_daemon():
+    return daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid)
+
+
+def mount(lower, where):
+    status, output = t.mount(lower.where, where, volume=VOLUME, ro=True, ttl="200ms", deadline="5s")
+    return t.same(status, 0, f"{where} is mounted", output)
+
+
+def suspect():
+    """Of the only mount."""
+    return t.cachectl("status")["mounts"][0]["lower_suspect"]
+
+
+def file(uid=0, mode=0o666):
+    return Node(mode, uid, os.urandom(5000))
+
+
+def own_tree():
+    return Node(0o755, list=Node(0o755, inside=file()), open=Node(0o777, written=file()),
+                owned=file(1000, 0o644), sticky=Node(0o1777, mine=file(1000)),
+                swap=Node(0o755, c=file()), gone=file(), tail=file())
+
+
+def mount_own():
+    status, output = t.mount(OWN, TARGET2, volume=VOLUME2, ttl="200ms", deadline="20s")
+    t.same(status, 0, "the lower of our own is mounted", output)
+
+
+def freeze_own():
+    """From now on names come from the table only."""
+    own.frozen = True
+    t.drop_caches(3)
+    t.ok(t.wait_for(lambda: os.statvfs(TARGET2) and suspect(), 10), "it is suspect")
+
+
+def thaw_own():
+    own.frozen = False
+    t.ok(t.wait_for(lambda: not suspect(), 30), "... and answers again")
+
+
+def tighten(root):
+    root.children["list"].mode = 0o700
+    root.children["open"].mode = 0o755
+    root.children["open"].children["written"].mode = 0o600
+    root.children["owned"].uid = 0
+    root.children["sticky"].children["mine"].uid = 0
+
+
+def use_own(prepared):
+    """What another user was let in to, without the lower."""
+    t.same(as_user(lambda: os.open("new", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=prepared["open"])), "EACCES",
+           "create: the lower's rights count")
+    t.same(as_user(lambda: os.unlink("mine", dir_fd=prepared["sticky"])), "EPERM", "unlink: the lower's owner counts")
+    for what, wanted, call, *argv in (
+            ("list", "EACCES", os.listdir, f"/proc/self/fd/{prepared['list']}"),
+            ("list a path", "EACCES", os.listdir, f"{TARGET2}/list"),
+            ("open for writing", "EACCES", os.open, f"/proc/self/fd/{prepared['open/written']}", os.O_WRONLY),
+            ("cut", "EACCES", os.truncate, f"{TARGET2}/open/written", 0),
+            ("chmod", "EPERM", os.chmod, f"/proc/self/fd/{prepared['owned']}", 0o777),
+            ("chmod a path", "EPERM", os.chmod, f"{TARGET2}/owned", 0o777)):
+        t.same(as_user(call, *argv), wanted, f"{what}: the lower's rights count")
+
+
+def rights_taken_away(root):
+    mount_own()
+    t.ok(all(read(f"{TARGET2}/{n}") == node.data for n, node in root.walk() if node.data is not None), "all is read")
+    freeze_own()
+    prepared = {n: os.open(f"{TARGET2}/{n}", os.O_PATH) for n in ("list", "open", "open/written", "owned", "sticky")}
+    t.same(len(prepared), 5, "the lower is frozen: names are found")
+    tighten(root)
+    own.calls.clear()
+    thaw_own()
+    use_own(prepared)
+    t.same(own.calls, [], "nobody did anything in the lower")
+    for fd in prepared.values():
+        os.close(fd)
+
+
+def another_directory(root):
+    t.same(os.stat(f"{TARGET2}/swap/c").st_mode & 0o777, 0o666, "a file in a directory")
+    root.children["swap"] = Node(0o755, c=Node(0o600, 0, root.children["swap"].children["c"].data))
+    time.sleep(0.5)
+    os.stat(f"{TARGET2}/swap")
+    freeze_own()
+    t.same(caught(os.stat, f"{TARGET2}/open/written"), None, "frozen: a file is found")
+    t.same(caught(os.stat, f"{TARGET2}/swap"), None, "... and another directory in the place of one")
+    t.same(caught(os.stat, f"{TARGET2}/swap/c"), "EIO", "... but not what was below that")
+    thaw_own()
+    t.same(os.stat(f"{TARGET2}/swap/c").st_mode & 0o777, 0o600, "... until the lower shows it")
+
+
+def slow_lower(root):
+    root.children["owned"].mode = 0o600
+    t.drop_caches(3)
+    own.slow = 2
+    begin = time.monotonic()
+    mode = os.stat(f"{TARGET2}/owned").st_mode & 0o777
+    own.slow = 0
+    t.ok(time.monotonic() - begin > 1.8 and mode == 0o600, "a slow lower is waited for", oct(mode), time.monotonic() - begin)
+
+
+def tail_gone(root):
+    t.run_ok("the lower of our own is unmounted", "umount", TARGET2)
+    t.run_ok("detached", "cachectl", "device", "detach", DATA)
+    t.run_ok("module unloaded again", "rmmod", "blobcache")
+    t.load_module()
+    mount_own()
+    del root.children["gone"]
+    t.same(caught(os.stat, f"{TARGET2}/gone"), "ENOENT", "a restart: a file is gone, before there is a tier")
+    t.run_ok("the tier comes", "cachectl", "device", "attach", DATA)
+    freeze_own()
+    t.same(caught(os.stat, f"{TARGET2}/gone"), "EIO", "... which does not bring it back")
+    thaw_own()
+
+
+def detached_early(root):
+    t.drop_caches(3)
+    t.ok(all(caught(read, f"{TARGET2}/{n}") is None for n, node in root.walk() if node.data is not None), "the others are seen")
+    t.run_ok("detached while it is mounted", "cachectl", "device", "detach", DATA)
+    root.children["tail"].mode = 0o600
+    t.run_ok("unmounted after that", "umount", TARGET2)
+    t.run_ok("module unloaded after that", "rmmod", "blobcache")
+    t.load_module()
+    t.run_ok("attached after that", "cachectl", "device", "attach", DATA)
+    mount_own()
+    freeze_own()
+    t.same(caught(os.stat, f"{TARGET2}/tail"), "EIO", "what the tier has not heard of later is not known")
+    thaw_own()
+
+
+for directory in (STORE, TARGET, OTHER, STORE2, TARGET2):
+    os.makedirs(directory, exist_ok=True)
+t.run("modprobe", "fuse")
+files = {name: os.urandom(150000) for name in ("dir/a", "dir/sub/b", "top", "gone", "swap/c", "away/d")}
+for n, contents in files.items():
+    write(n, contents)
+lower, wide = Lower("/mnt/lower", "027"), Lower("/mnt/wide", "000")
+t.load_module()
+nl = h.Netlink()
+daemon = t.Daemon({"volumes": [{"source": VOLUME}, {"source": VOLUME2}]})
+t.run_ok("formatted", "cachectl", "device", "format", "--yes", DATA)
+t.same(nl.attach(DATA)[0], 0, "a tier is there")
+t.ok(start_daemon(), "a daemon is there", daemon.tail())
+mount(lower, TARGET)
+t.ok(all(read(f"{TARGET}/{n}") == contents for n, contents in files.items()), "all is read")
+stats = {n: os.stat(f"{TARGET}/{n}") for n in ("dir", "dir/sub", "dir/a", "dir/sub/b", "top")}
+
+os.unlink(f"{STORE}/gone")
+os.unlink(f"{STORE}/swap/c")
+os.rmdir(f"{STORE}/swap")
+write("swap", b"a file now")
+os.rename(f"{STORE}/away", f"{STORE}/elsewhere")
+t.ok(t.wait_for(lambda: caught(os.stat, f"{TARGET}/gone") == "ENOENT" and caught(os.stat, f"{TARGET}/away") == "ENOENT" and
+                stat.S_ISREG(os.stat(f"{TARGET}/swap").st_mode), 20), "what happened to some is seen")
+
+t.run_ok("unmounted", "umount", TARGET)
+t.run_ok("detached", "cachectl", "device", "detach", DATA)
+t.same(daemon.stop(), 0, "the daemon ends")
+nl.close()
+t.run_ok("module unloaded", "rmmod", "blobcache")
+t.load_module()
+nl = h.Netlink()
+t.same(nl.attach(DATA)[0], 0, "a restart: the tier is attached again")
+t.ok(start_daemon(), "... a daemon is there")
+mount(lower, TARGET)
+lower.freeze()
+os.kill(daemon.pid, signal.SIGSTOP)
+start = time.monotonic()
+t.same(caught(os.stat, f"{TARGET}/dir/sub/b"), None, "the lower and the daemon are frozen: a name is found by its path")
+t.ok(time.monotonic() - start < 10, "... soon", time.monotonic() - start)
+t.ok(t.wait_for(suspect, 10), "nobody waits for the lower any more")
+for attempt in ("found", "dropped"):
+    wrong = [n for n, was in stats.items() for s in (os.stat(f"{TARGET}/{n}"),)
+             if (s.st_mode, s.st_uid, s.st_gid, s.st_mtime) != (was.st_mode, was.st_uid, was.st_gid, was.st_mtime) or
+             (stat.S_ISREG(s.st_mode) and s.st_size != was.st_size)]
+    t.ok(not wrong, f"names are {attempt}: type, owner, rights, size and time are those of before", *wrong)
+    t.ok(all(read(f"{TARGET}/{n}") == files[n] for n in ("dir/a", "dir/sub/b", "top")), "... and the bytes")
+    t.drop_caches(3)
+t.same(as_user(read, f"{TARGET}/top"), "EACCES", "another user may not read what he might not")
+for name in ("gone", "away", "away/d", "swap/c", "never"):
+    t.same(caught(os.stat, f"{TARGET}/{name}"), "EIO", f"{name}: is not known")
+t.ok(caught(os.listdir, f"{TARGET}/swap") in ("EIO", "ENOTDIR"), "what was a directory is none")
+t.same(caught(os.listdir, f"{TARGET}/dir"), "EIO", "a directory cannot be listed")
+lower.thaw()
+os.kill(daemon.pid, signal.SIGCONT)
+t.ok(t.wait_for(lambda: not suspect(), 30), "the lower answers again")
+t.same(caught(os.stat, f"{TARGET}/gone"), "ENOENT", "... and says what is not there")
+t.same(sorted(os.listdir(f"{TARGET}/dir")), ["a", "sub"], "... and lists")
+t.ok(all(read(f"{TARGET}/{n}") == files[n] for n in ("dir/a", "dir/sub/b", "top")), "what was found without it is right still")
+t.same(read(f"{TARGET}/elsewhere/d"), files["away/d"], "... and what was never seen")
+
+mount(wide, OTHER)
+t.same(read(f"{OTHER}/top"), files["top"], "another lower of the volume shows other rights")
+t.same(as_user(read, f"{OTHER}/top"), "None", "... by which others may read")
+t.drop_caches(3)
+lower.freeze()
+t.ok(caught(os.stat, f"{TARGET}/top") in ("EIO", "ETIMEDOUT"), "they are not those of the first, which is frozen")
+lower.thaw()
+t.ok(t.wait_for(lambda: caught(os.stat, f"{TARGET}/top") is None, 30), "it answers again")
+t.same(as_user(read, f"{TARGET}/top"), "EACCES", "... and has its own")
+
+for n in (TARGET, OTHER):
+    t.run_ok(f"{n} is unmounted", "umount", n)
+
+tree = own_tree()
+for n, leaf in tree.walk():
+    if leaf.data is not None:
+        os.makedirs(os.path.dirname(f"{STORE2}/{n}"), exist_ok=True)
+        with open(f"{STORE2}/{n}", "wb") as f:
+            f.write(leaf.data)
+own = Server(OWN, tree)
+rights_taken_away(tree)
+another_directory(tree)
+slow_lower(tree)
+t.same(daemon.stop(), 0, "the daemon ends at the end")
+nl.close()
+tail_gone(tree)
+detached_early(tree)
+t.run_ok("the lower of our own is unmounted at the end", "umount", TARGET2)
+t.run_ok("detached at the end", "cachectl", "device", "detach", DATA)
+t.done()
