@@ -34,6 +34,7 @@ static int write_unit(struct save *save)
 	struct bc_tier *tier = save->tier;
 	u64 offset = tier->super.layout.identity_offset + (save->index << BC_UNIT_SHIFT);
 
+	save->unit->saved_at = cpu_to_le64(save->blind ? 0 : save->now_seconds);
 	bc_unit_seal(save->unit, BC_UNIT_MAGIC_IDENTITY, save->index, save->generation,
 		     tier->super.uuid);
 	save->error = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, save->unit,
@@ -87,7 +88,8 @@ int bc_identities_save(struct bc_tier *tier, bool last)
 	};
 	u64 changes = bc_identity_changes();
 
-	if (changes == tier->identity_changes && !save.blind)
+	/* The last one also tells that all was known until then. */
+	if (changes == tier->identity_changes && !last)
 		return 0;
 	save.unit = (void *)get_zeroed_page(GFP_KERNEL);
 	if (!save.unit)
@@ -115,20 +117,32 @@ static void save_work(struct work_struct *work)
 	queue_delayed_work(bc_table_wq, &tier->identity_work, SAVE_INTERVAL);
 }
 
-static void load_unit(const struct bc_disk_identity_unit *unit)
+/* Return: whether the rights that the tier knew may be taken. */
+static bool begin_load(const struct bc_disk_identity_unit *first)
+{
+	return bc_identity_loading(bc_identity_decode_time(first->saved_at,
+							   ktime_get_boottime_ns(),
+							   ktime_get_real_seconds()));
+}
+
+static void load_unit(const struct bc_disk_identity_unit *unit, bool with_rights)
 {
 	s64 now_ns = ktime_get_boottime_ns(), now_seconds = ktime_get_real_seconds();
 	struct bc_identity identity;
 	u32 i;
 
 	for (i = 0; i < BC_IDENTITY_RECORDS; i++) {
-		if (bc_identity_decode(&unit->record[i], now_ns, now_seconds, &identity))
-			bc_identity_insert_loaded(&identity);
+		if (!bc_identity_decode(&unit->record[i], now_ns, now_seconds, &identity))
+			continue;
+		if (!with_rights)
+			identity.view = 0;
+		bc_identity_insert_loaded(&identity);
 	}
 }
 
 /* Return: 0 go on, 1 no more. */
-static int read_unit(struct bc_tier *tier, u64 index, struct bc_disk_identity_unit *unit)
+static int read_unit(struct bc_tier *tier, u64 index, struct bc_disk_identity_unit *unit,
+		     bool *with_rights)
 {
 	u64 offset = tier->super.layout.identity_offset + (index << BC_UNIT_SHIFT);
 	u64 generation;
@@ -143,17 +157,20 @@ static int read_unit(struct bc_tier *tier, u64 index, struct bc_disk_identity_un
 		/* Damaged: go on behind it, unless it is the first, which tells the generation. */
 		return ret != -EBADMSG || !index;
 	generation = le64_to_cpu(unit->head.generation);
-	if (!index)
+	if (!index) {
 		tier->identity_generation = generation;
+		*with_rights = begin_load(unit);
+	}
 	if (generation != tier->identity_generation)
 		return 1;
-	load_unit(unit);
+	load_unit(unit, *with_rights);
 	return 0;
 }
 
 void bc_identities_load(struct bc_tier *tier)
 {
 	struct bc_disk_identity_unit *unit = (void *)__get_free_page(GFP_KERNEL);
+	bool with_rights = false;
 	u64 index;
 
 	INIT_DELAYED_WORK(&tier->identity_work, save_work);
@@ -162,7 +179,7 @@ void bc_identities_load(struct bc_tier *tier)
 	if (!unit)
 		return;
 	for (index = 0; index < tier->super.layout.identity_units; index++) {
-		if (read_unit(tier, index, unit))
+		if (read_unit(tier, index, unit, &with_rights))
 			break;
 		cond_resched();
 	}

@@ -40,6 +40,7 @@ static struct {
 	atomic_t dirs;			/* directories that have none */
 	atomic_t mounts;		/* whose lowers show what is here */
 	bool shown;			/* a lower has shown something since the module is there */
+	s64 saved_ns;			/* boot clock when a tier was told last, of those loaded */
 	spinlock_t lost_lock;		/* inside bucket->lock */
 	struct bc_lost lost[2];		/* marks that are gone; [1]: of directories */
 	atomic_t hand;
@@ -317,7 +318,7 @@ static const struct bc_identity *later_rights(const struct bc_identity *a,
 		return NULL;
 	if (says_same(a, b))
 		return apart > 0 ? a : b;
-	/* Nobody knows when that was, see decode_time(). */
+	/* Nobody knows when that was, see bc_identity_decode_time(). */
 	if (min(a->seen_ns, b->seen_ns) <= now_ns - OLDEST_NS)
 		return NULL;
 	if (apart > LOADED_SLACK || apart < -LOADED_SLACK)
@@ -478,6 +479,54 @@ int bc_identity_store(const struct bc_identity *identity)
 {
 	changed();
 	return insert(identity, is_mark(identity) ? RENAMED : ANSWER);
+}
+
+/* bucket->lock held. */
+static void forget_rights(struct bucket *bucket)
+{
+	struct entry *entry;
+
+	for (entry = bucket->first; entry; entry = entry->next) {
+		if (entry->loaded_rights)
+			entry->identity.view = 0;
+	}
+}
+
+/* What the tiers knew that were loaded so far is old. */
+static void forget_loaded_rights(void)
+{
+	u32 b;
+
+	for (b = 0; b <= table.mask; b++) {
+		spin_lock(&table.buckets[b].lock);
+		forget_rights(&table.buckets[b]);
+		spin_unlock(&table.buckets[b].lock);
+		cond_resched();
+	}
+	changed();
+}
+
+/* Tiers are told within a minute of each other, and of what is shown meanwhile. */
+#define SAVED_SLACK	(150 * NSEC_PER_SECOND)
+
+/**
+ * bc_identity_loading - what a tier knew is to be loaded
+ * @saved_ns: boot clock when it was told last; may be negative
+ *
+ * A tier that was away does not know that something was removed, or shown with other rights,
+ * meanwhile: if another was told later, who may do what is known by that one alone. Callers
+ * exclude each other, also until what the tier knew is in. Process context.
+ * Return: whether the rights that it knew may be taken; else their view is to be 0.
+ */
+bool bc_identity_loading(s64 saved_ns)
+{
+	s64 before_ns = table.saved_ns;
+
+	table.saved_ns = max(before_ns, saved_ns);
+	/* S64_MIN: it is the first. */
+	if (before_ns != S64_MIN && saved_ns - before_ns > SAVED_SLACK)
+		forget_loaded_rights();
+	return before_ns == S64_MIN || before_ns - saved_ns <= SAVED_SLACK;
 }
 
 /**
@@ -981,15 +1030,30 @@ static void encode_lower(const struct bc_lower_attr *lower, struct bc_disk_ident
 	disk->ctime_nsec = cpu_to_le32(lower->ctime_nsec);
 }
 
-/* Seconds since the epoch of a time by the boot clock, as far as that can be. */
-static __le64 encode_time(s64 ns, s64 now_ns, s64 now_seconds)
+/**
+ * bc_identity_encode_time - of a time by the boot clock
+ * @ns: boot clock
+ * @now_ns: boot clock now
+ * @now_seconds: seconds since the epoch, now
+ *
+ * Return: seconds since the epoch, as far as that can be.
+ */
+__le64 bc_identity_encode_time(s64 ns, s64 now_ns, s64 now_seconds)
 {
 	s64 age = now_ns > ns ? (s64)div_u64(now_ns - ns, NSEC_PER_SECOND) : 0;
 
 	return cpu_to_le64(now_seconds > age ? now_seconds - age : 0);
 }
 
-static s64 decode_time(__le64 seconds, s64 now_ns, s64 now_seconds)
+/**
+ * bc_identity_decode_time - a time by the boot clock
+ * @seconds: since the epoch, when it was
+ * @now_ns: boot clock now
+ * @now_seconds: since the epoch, now
+ *
+ * Return: boot clock, negative if it was before this boot; long ago if that is not certain.
+ */
+s64 bc_identity_decode_time(__le64 seconds, s64 now_ns, s64 now_seconds)
 {
 	u64 at = le64_to_cpu(seconds);
 	s64 age = OLDEST_SECONDS;
@@ -1020,7 +1084,7 @@ void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_
 	/* Not that the lower was behind, either: it is not what it was. */
 	disk->flags = cpu_to_le16(is_mark(identity) ? 0 : identity->flags);
 	disk->size = cpu_to_le64(identity->size);
-	disk->resolved_at = encode_time(identity->resolved_ns, now_ns, now_seconds);
+	disk->resolved_at = bc_identity_encode_time(identity->resolved_ns, now_ns, now_seconds);
 	disk->last_modified = cpu_to_le64(identity->last_modified);
 	encode_lower(&identity->lower, disk);
 	/* What is saved of a file that was written is what was known before. */
@@ -1028,7 +1092,7 @@ void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_
 		return;
 	disk->view = cpu_to_le32(identity->view);
 	disk->nonce = cpu_to_le32(identity->nonce);
-	disk->seen_at = encode_time(identity->seen_ns, now_ns, now_seconds);
+	disk->seen_at = bc_identity_encode_time(identity->seen_ns, now_ns, now_seconds);
 }
 
 /* Of whose rights it is not known when they were shown, or of which incarnation, nothing is. */
@@ -1039,7 +1103,7 @@ static void decode_view(const struct bc_disk_identity *disk, s64 now_ns, s64 now
 		return;
 	identity->view = le32_to_cpu(disk->view);
 	identity->nonce = le32_to_cpu(disk->nonce);
-	identity->seen_ns = decode_time(disk->seen_at, now_ns, now_seconds);
+	identity->seen_ns = bc_identity_decode_time(disk->seen_at, now_ns, now_seconds);
 }
 
 static bool decode_lower(const struct bc_disk_identity *disk, struct bc_lower_attr *lower)
@@ -1105,7 +1169,7 @@ bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now
 	identity->flags = le16_to_cpu(disk->flags);
 	identity->size = le64_to_cpu(disk->size);
 	identity->last_modified = le64_to_cpu(disk->last_modified);
-	identity->resolved_ns = decode_time(disk->resolved_at, now_ns, now_seconds);
+	identity->resolved_ns = bc_identity_decode_time(disk->resolved_at, now_ns, now_seconds);
 	decode_view(disk, now_ns, now_seconds, identity);
 	return decode_lower(disk, &identity->lower) && decode_etag(disk, identity) &&
 	       kind_valid(identity) && !(identity->flags & ~BC_IDENTITY_FLAGS) &&
@@ -1140,6 +1204,7 @@ int bc_identity_init(u32 max)
 	atomic_set(&table.dirs, 0);
 	atomic_set(&table.mounts, 0);
 	table.shown = false;
+	table.saved_ns = S64_MIN;
 	atomic_set(&table.hand, 0);
 	spin_lock_init(&table.lost_lock);
 	memset(table.lost, 0, sizeof(table.lost));

@@ -128,6 +128,9 @@ void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_
 			struct bc_disk_identity *disk);
 bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,
 			struct bc_identity *identity);
+__le64 bc_identity_encode_time(s64 ns, s64 now_ns, s64 now_seconds);
+s64 bc_identity_decode_time(__le64 seconds, s64 now_ns, s64 now_seconds);
+bool bc_identity_loading(s64 saved_ns);
 int bc_identity_insert_loaded(const struct bc_identity *identity);
 int bc_identity_for_each(int (*fn)(const struct bc_identity *identity, void *arg), void *arg);
 

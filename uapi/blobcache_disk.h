@@ -201,7 +201,8 @@ struct bc_disk_identity {
 
 struct bc_disk_identity_unit {
 	struct bc_disk_unit_head head;
-	__u8	reserved[192];
+	__le64	saved_at;		/* seconds since the epoch; 0 = not known */
+	__u8	reserved[184];
 	struct bc_disk_identity record[BC_IDENTITY_RECORDS];
 };
 
@@ -227,6 +228,7 @@ static_assert(offsetof(struct bc_disk_identity, view) == 192, "identity.view");
 static_assert(offsetof(struct bc_disk_identity, nonce) == 196, "identity.nonce");
 static_assert(offsetof(struct bc_disk_identity, seen_at) == 200, "identity.seen_at");
 static_assert(sizeof(struct bc_disk_identity_unit) == BC_UNIT_SIZE, "identity unit");
+static_assert(offsetof(struct bc_disk_identity_unit, saved_at) == 64, "identity saved_at");
 static_assert(offsetof(struct bc_disk_identity_unit, record) == 256, "identity records");
 
 #endif /* _UAPI_BLOBCACHE_DISK_H */

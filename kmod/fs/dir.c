@@ -250,15 +250,21 @@ static int ask_once(struct dentry *dentry, unsigned long timeout, bool (*known)(
 	return error;
 }
 
+/* So often a lower is asked while others write; more than that is no chance. */
+#define ASK_ROUNDS	8
+
 /* Ask the lower again. Return: 1 good; 0 the lower has another file or none; or errno. */
 static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *))
 {
+	u32 rounds = ASK_ROUNDS;
 	int error;
 
 	do {
 		error = ask_once(dentry, timeout, known);
 		/* An answer from before a write would hide it; but for this one there is none. */
-	} while (error == 2 && without_lower(dentry->d_fsdata));
+	} while (error == 2 && without_lower(dentry->d_fsdata) && --rounds);
+	if (error == 2 && !rounds)
+		return -EBUSY;
 	if (!error)
 		bc_known_gone(dentry);
 	return min(error, 1);
@@ -377,6 +383,27 @@ int bc_dentry_settle(struct dentry *dentry)
 	/* Also if the walk is to begin anew: that does so once only. */
 	error = settle_one(dentry, deadline);
 	return above ?: error;
+}
+
+/**
+ * bc_dentry_settle_open - before a file is opened to read it from the cache
+ * @dentry: ours, positive
+ *
+ * Who has a descriptor opens it anew without a walk (/proc/self/fd). As bc_dentry_settle(), but a
+ * lower that is not there is not needed.
+ * Return: 0; -ESTALE if rights are not those that were checked; or errno.
+ */
+int bc_dentry_settle_open(struct dentry *dentry)
+{
+	struct bc_mount *mount = BC_M(dentry->d_sb);
+	int error;
+
+	if (!without_lower(dentry->d_fsdata) || bc_lower_is_suspect(mount))
+		return 0;
+	error = bc_dentry_settle(dentry);
+	if (error == -ESTALE || is_slow(mount, error))
+		return error;
+	return bc_lower_lost(error) ? 0 : error;
 }
 
 /* It was found without the lower. Return: as bc_dentry_refresh(). */

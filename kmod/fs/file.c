@@ -70,7 +70,11 @@ static int open_read(struct inode *inode, struct file *file)
 {
 	struct bc_file *bf = file->private_data;
 	struct inode *mapping = NULL;
+	int error;
 
+	error = bc_dentry_settle_open(file_dentry(file));
+	if (error)
+		return error;
 	/* Before we look for a writer: one that comes later is seen by the count. */
 	bf->writes = atomic_read_acquire(&BC_I(inode)->writes);
 	if (!must_bypass(file))

@@ -459,6 +459,7 @@ void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 ge
 int bc_dentry_lower(struct dentry *dentry, struct path *lower, u64 *generation);
 int bc_dentry_refresh(struct dentry *dentry, bool force);
 int bc_dentry_settle(struct dentry *dentry);
+int bc_dentry_settle_open(struct dentry *dentry);
 
 /* file.c */
 extern const struct inode_operations bc_file_inode_operations;

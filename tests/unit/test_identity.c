@@ -1213,6 +1213,56 @@ static void loaded_without_room(void **state)
 	assert_int_equal(found().view, VIEW);
 }
 
+static void expect_away(const struct bc_identity *away, const struct bc_identity *there)
+{
+	struct bc_identity id = *away;
+
+	/* The one that was away comes first; what it alone knows is not known any more. */
+	bc_identity_exit();
+	assert_int_equal(bc_identity_init(MAX), 0);
+	assert_true(bc_identity_loading(-1000 * SECONDS));
+	assert_int_equal(bc_identity_insert_loaded(&id), 0);
+	assert_int_equal(found().view, VIEW);
+	assert_true(bc_identity_loading(-10 * SECONDS));
+	assert_int_equal(found().view, 0);
+	/* Both knew it. */
+	if (there) {
+		assert_int_equal(bc_identity_insert_loaded(there), 0);
+		assert_int_equal(found().view, VIEW);
+	}
+	/* It comes last. */
+	bc_identity_exit();
+	assert_int_equal(bc_identity_init(MAX), 0);
+	assert_true(bc_identity_loading(-10 * SECONDS));
+	if (there)
+		assert_int_equal(bc_identity_insert_loaded(there), 0);
+	assert_false(bc_identity_loading(-1000 * SECONDS));
+	id.view = 0;
+	assert_int_equal(bc_identity_insert_loaded(&id), 0);
+	assert_int_equal(found().view, there ? VIEW : 0);
+}
+
+/* Guards: a tier that was away while another was told does not bring back rights that may be gone. */
+static void loaded_after_away(void **state)
+{
+	struct bc_identity file = record_of(false, 0644, 2000, 2000);
+	struct bc_identity dir = record_of(true, 0755, 2000, 2000);
+
+	(void)state;
+	expect_away(&file, NULL);
+	expect_away(&dir, NULL);
+	expect_away(&file, &file);
+	expect_away(&dir, &dir);
+	/* Two that were told in the same minutes. */
+	bc_identity_exit();
+	assert_int_equal(bc_identity_init(MAX), 0);
+	assert_true(bc_identity_loading(-100 * SECONDS));
+	assert_int_equal(bc_identity_insert_loaded(&file), 0);
+	assert_true(bc_identity_loading(0));
+	assert_int_equal(found().view, VIEW);
+	assert_true(bc_identity_loading(-100 * SECONDS));
+}
+
 /* Guards: what a lower has shown is newer than any tier; what it has not shown is not known, if another tier knew later. */
 static void loaded_late_twice(void **state)
 {
@@ -1391,6 +1441,7 @@ int main(void)
 		test(loaded_rights),
 		test(loaded_dirs),
 		test(loaded_late_twice),
+		test(loaded_after_away),
 		test(loaded_without_room),
 		test(dirs_share),
 		test(mark_view_forgotten),
