@@ -124,6 +124,9 @@ static inline bool bc_lower_attr_moved(const struct bc_lower_attr *a,
 	return a->size != b->size || a->mtime != b->mtime || a->mtime_nsec != b->mtime_nsec;
 }
 
+/* Older than anybody's patience: the product of seconds and nanoseconds must not wrap. */
+#define BC_IDENTITY_OLDEST_SECONDS	(10LL * 365 * 86400)
+
 void bc_identity_encode(const struct bc_identity *identity, s64 now_ns, s64 now_seconds,
 			struct bc_disk_identity *disk);
 bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now_seconds,

@@ -186,12 +186,14 @@ static inline u32 get_random_u32(void)
 	return number;
 }
 
+#define NSEC_PER_SEC	1000000000L
+
 static inline u64 ktime_get_boottime_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (u64)now.tv_sec * 1000000000 + now.tv_nsec;
+	return (u64)now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
 }
 
 #define GFP_KERNEL	0U

@@ -24,6 +24,7 @@ import time
 
 import hostile_daemon as h
 import vmtest as t
+from calls import as_user, caught
 
 STORE, TARGET, OTHER = "/mnt/store", "/mnt/target", "/mnt/other"
 VOLUME = f"file://{STORE}"
@@ -41,30 +42,6 @@ def write(name, data):
 def read(path):
     with open(path, "rb") as f:
         return f.read()
-
-
-def caught(call, *argv):
-    try:
-        call(*argv)
-    except OSError as e:
-        return h.name(e.errno)
-    return None
-
-
-def as_user(call, *argv):
-    """caught(), in a process of another user."""
-    out, inp = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.setgid(1000)
-        os.setuid(1000)
-        os.write(inp, str(caught(call, *argv)).encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(inp)
-    said = os.read(out, 100).decode()
-    os.close(out)
-    return said
 
 
 class Lower:
@@ -236,9 +213,9 @@ def tighten(root):
 
 def use_own(prepared):
     """What another user was let in to, without the lower."""
-    t.same(as_user(lambda: os.open("new", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=prepared["open"])), "EACCES",
+    t.same(as_user(1000, lambda: os.open("new", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=prepared["open"])), "EACCES",
            "create: the lower's rights count")
-    t.same(as_user(lambda: os.unlink("mine", dir_fd=prepared["sticky"])), "EPERM", "unlink: the lower's owner counts")
+    t.same(as_user(1000, lambda: os.unlink("mine", dir_fd=prepared["sticky"])), "EPERM", "unlink: the lower's owner counts")
     for what, wanted, call, *argv in (
             ("list", "EACCES", os.listdir, f"/proc/self/fd/{prepared['list']}"),
             ("list a path", "EACCES", os.listdir, f"{TARGET2}/list"),
@@ -246,7 +223,7 @@ def use_own(prepared):
             ("cut", "EACCES", os.truncate, f"{TARGET2}/open/written", 0),
             ("chmod", "EPERM", os.chmod, f"/proc/self/fd/{prepared['owned']}", 0o777),
             ("chmod a path", "EPERM", os.chmod, f"{TARGET2}/owned", 0o777)):
-        t.same(as_user(call, *argv), wanted, f"{what}: the lower's rights count")
+        t.same(as_user(1000, call, *argv), wanted, f"{what}: the lower's rights count")
 
 
 def rights_taken_away(root):
@@ -364,7 +341,7 @@ for attempt in ("found", "dropped"):
     t.ok(not wrong, f"names are {attempt}: type, owner, rights, size and time are those of before", *wrong)
     t.ok(all(read(f"{TARGET}/{n}") == files[n] for n in ("dir/a", "dir/sub/b", "top")), "... and the bytes")
     t.drop_caches(3)
-t.same(as_user(read, f"{TARGET}/top"), "EACCES", "another user may not read what he might not")
+t.same(as_user(1000, read, f"{TARGET}/top"), "EACCES", "another user may not read what he might not")
 for name in ("gone", "away", "away/d", "swap/c", "never"):
     t.same(caught(os.stat, f"{TARGET}/{name}"), "EIO", f"{name}: is not known")
 t.ok(caught(os.listdir, f"{TARGET}/swap") in ("EIO", "ENOTDIR"), "what was a directory is none")
@@ -379,13 +356,13 @@ t.same(read(f"{TARGET}/elsewhere/d"), files["away/d"], "... and what was never s
 
 mount(wide, OTHER)
 t.same(read(f"{OTHER}/top"), files["top"], "another lower of the volume shows other rights")
-t.same(as_user(read, f"{OTHER}/top"), "None", "... by which others may read")
+t.same(as_user(1000, read, f"{OTHER}/top"), "None", "... by which others may read")
 t.drop_caches(3)
 lower.freeze()
 t.ok(caught(os.stat, f"{TARGET}/top") in ("EIO", "ETIMEDOUT"), "they are not those of the first, which is frozen")
 lower.thaw()
 t.ok(t.wait_for(lambda: caught(os.stat, f"{TARGET}/top") is None, 30), "it answers again")
-t.same(as_user(read, f"{TARGET}/top"), "EACCES", "... and has its own")
+t.same(as_user(1000, read, f"{TARGET}/top"), "EACCES", "... and has its own")
 
 for n in (TARGET, OTHER):
     t.run_ok(f"{n} is unmounted", "umount", n)

@@ -18,6 +18,7 @@ import subprocess
 
 import hostile_daemon as h
 import vmtest as t
+from calls import as_user, caught
 
 MIB = 1 << 20
 STORE = "/mnt/store"
@@ -68,14 +69,6 @@ def put(top):
     os.chmod(f"{top}/bin/tool", 0o755)
 
 
-def caught(call, *argv):
-    try:
-        call(*argv)
-    except OSError as e:
-        return h.name(e.errno)
-    return None
-
-
 def may_read(path):
     if not os.access(path, os.R_OK):
         raise PermissionError(errno.EACCES, path)
@@ -87,23 +80,6 @@ def map_of(path):
         return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
     finally:
         os.close(fd)
-
-
-def as_user(user, call, *argv, groups=()):
-    """caught(), in a process of another user."""
-    out, inp = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.setgroups(groups)
-        os.setgid(user)
-        os.setuid(user)
-        os.write(inp, str(caught(call, *argv)).encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(inp)
-    said = os.read(out, 100).decode()
-    os.close(out)
-    return said
 
 
 def over(lower, target, **options):

@@ -24,6 +24,7 @@ import urllib.request
 
 import hostile_daemon as h
 import vmtest as t
+from calls import as_user, caught
 
 LOWER, TARGET, TWIN, STORE, SMALL = "/mnt/lower", "/mnt/target", "/mnt/twin", "/mnt/store", "/mnt/small"
 RO, AZ, AZT = "/mnt/ro", "/mnt/az", "/mnt/azt"
@@ -48,15 +49,6 @@ def write(path, data, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=None):
             data = data[os.write(fd, data):]
     finally:
         os.close(fd)
-
-
-def caught(call, *argv):
-    """Name of the error that the call gives; None if it gives none."""
-    try:
-        call(*argv)
-    except OSError as e:
-        return h.name(e.errno)
-    return None
 
 
 def pattern(seed, size):
@@ -119,23 +111,6 @@ def cached_soon(path, seconds=20):
 def after(seconds):
     end = time.monotonic() + seconds
     t.wait_for(lambda: time.monotonic() > end, seconds + 10)
-
-
-def as_user(uid, call, *argv):
-    """caught(), in a process of that user."""
-    out, inp = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.setgid(uid)
-        os.setuid(uid)
-        os.umask(0o027)
-        os.write(inp, str(caught(call, *argv)).encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(inp)
-    said = os.read(out, 100).decode()
-    os.close(out)
-    return said
 
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -343,7 +318,7 @@ for text, call in (
         ("may not truncate it", lambda b: os.truncate(f"{b}/sparse", 0)),
         ("may not unlink it", lambda b: os.unlink(f"{b}/sparse")),
         ("writes its set-uid file, which then is not", lambda b: overwrite(f"{b}/moved/deep/b", 0, b"x"))):
-    t.same(as_user(1000, call, TARGET), as_user(1000, call, TWIN), f"user 1000 {text}")
+    t.same(as_user(1000, call, TARGET, umask=0o027), as_user(1000, call, TWIN, umask=0o027), f"user 1000 {text}")
 same_trees("what a user created is the user's")
 
 # What an ACL refuses is refused from the first moment on: not only once the lower was asked again.
