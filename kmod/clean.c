@@ -111,7 +111,7 @@ static int write_unit(struct bc_tier *tier, u64 unit, void *bytes)
 	bc_unit_seal(bytes, BC_UNIT_MAGIC_CLEAN, unit, tier->super.attach_count,
 		     tier->super.uuid);
 	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, bytes, BC_UNIT_SIZE);
-	bc_tier_io_result(tier, ret);
+	bc_tier_io_result(tier, WRITE, ret);
 	return ret;
 }
 

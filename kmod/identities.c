@@ -39,7 +39,7 @@ static int write_unit(struct save *save)
 		     tier->super.uuid);
 	save->error = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, save->unit,
 				      BC_UNIT_SIZE);
-	bc_tier_io_result(tier, save->error);
+	bc_tier_io_result(tier, WRITE, save->error);
 	memset(save->unit, 0, BC_UNIT_SIZE);
 	save->index++;
 	save->used = 0;

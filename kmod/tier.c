@@ -252,6 +252,7 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	strscpy(tier->name, path, sizeof(tier->name));
 	init_completion(&tier->idle);
 	spin_lock_init(&tier->lock);
+	bc_tier_io_prepare(tier);
 	ret = attach(tier, path, extack);
 	if (ret) {
 		kvfree(tier);
@@ -316,6 +317,8 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
 	if (ret)
 		NL_SET_ERR_MSG(extack, "detached, but its tables could not be written: chunks stored last are lost");
 	pr_info("%s: detached\n", tier->name);
+	/* Nothing is read or written any more. */
+	cancel_work_sync(&tier->failed_work);
 	percpu_ref_exit(&tier->ref);
 	free_memory(tier);
 	bc_bdev_close(&tier->bdev);

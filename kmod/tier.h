@@ -36,7 +36,8 @@ struct bc_tier {
 	u32 sector_mask;		/* logical block size - 1 */
 	bool was_clean;
 	bool failed;			/* serves no more: too many I/O errors in a row */
-	atomic_t errors;		/* I/O errors since the last success */
+	atomic_t errors[2];		/* I/O errors since the last success; READ, WRITE */
+	struct work_struct failed_work;	/* tells of it; from failed on, until it is detached */
 	struct percpu_ref ref;
 	struct completion idle;		/* last reference gone */
 	struct bc_index index;
@@ -241,8 +242,14 @@ int bc_identities_save(struct bc_tier *tier, bool last);
 void bc_identities_start(struct bc_tier *tier);
 void bc_identities_stop(struct bc_tier *tier);
 
-/* An I/O of this tier ended. Enough failures in a row, and it serves no more. Any context. */
-void bc_tier_io_result(struct bc_tier *tier, int error);
+/* Before any I/O of a new tier. */
+void bc_tier_io_prepare(struct bc_tier *tier);
+
+/*
+ * An I/O of this tier, READ or WRITE, ended. Enough failures of one of them in a row, and it serves
+ * no more. Any context.
+ */
+void bc_tier_io_result(struct bc_tier *tier, int rw, int error);
 
 /* tier_io.c */
 extern struct workqueue_struct *bc_table_wq;

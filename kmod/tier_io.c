@@ -13,6 +13,7 @@
 #include <linux/vmalloc.h>
 
 #include "fill.h"
+#include "netlink.h"
 #include "segment.h"
 #include "stats.h"
 #include "tier.h"
@@ -25,19 +26,34 @@ struct workqueue_struct *bc_table_wq;
 /* This many I/O errors without a success between them: the device is gone. */
 #define ERRORS_MAX	16
 
-void bc_tier_io_result(struct bc_tier *tier, int error)
+static void failed_work(struct work_struct *work)
 {
+	struct bc_tier *tier = container_of(work, struct bc_tier, failed_work);
+
+	bc_netlink_announce_tier(tier->name);
+}
+
+void bc_tier_io_prepare(struct bc_tier *tier)
+{
+	INIT_WORK(&tier->failed_work, failed_work);
+}
+
+void bc_tier_io_result(struct bc_tier *tier, int rw, int error)
+{
+	/* A device that only reads still would be home to chunks that are never kept. */
+	atomic_t *errors = &tier->errors[rw];
+
 	if (likely(!error)) {
-		if (unlikely(atomic_read(&tier->errors)))
-			atomic_set(&tier->errors, 0);
+		if (unlikely(atomic_read(errors)))
+			atomic_set(errors, 0);
 		return;
 	}
-	if (atomic_inc_return(&tier->errors) != ERRORS_MAX)
+	if (atomic_inc_return(errors) != ERRORS_MAX || xchg(&tier->failed, true))
 		return;
-	WRITE_ONCE(tier->failed, true);
 	bc_tier_homes();
-	pr_err("%s: %d I/O errors in a row: tier serves no more; replace the device, then detach it\n",
-	       tier->name, ERRORS_MAX);
+	pr_err("%s: %d %s errors in a row: tier serves no more; replace the device, then detach it\n",
+	       tier->name, ERRORS_MAX, rw == WRITE ? "write" : "read");
+	queue_work(bc_table_wq, &tier->failed_work);
 }
 
 static u32 valid_length(const struct bc_io *io)
@@ -191,7 +207,7 @@ static void read_endio(struct bio *bio)
 
 	io->error = blk_status_to_errno(bio->bi_status);
 	bio_put(bio);
-	bc_tier_io_result(tier, io->error);
+	bc_tier_io_result(tier, READ, io->error);
 	if (io->error || io->blocks) {
 		queue_work(verify_wq, &io->work);
 		return;

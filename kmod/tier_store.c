@@ -56,7 +56,7 @@ static int write_blocks(struct bc_tier *tier, const struct bc_place *place,
 		ret = write_run(tier, place, fetched, first, end);
 		first = end;
 	}
-	bc_tier_io_result(tier, ret);
+	bc_tier_io_result(tier, WRITE, ret);
 	if (ret) {
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
 		pr_warn_ratelimited("%s: write of frame %u failed: error %d; not kept\n",

@@ -11,9 +11,10 @@ import os
 import re
 import socket
 import struct
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_IO_FLUSHER = 57
+PR_SET_IO_FLUSHER, SO_RCVBUFFORCE = 57, 33
 
 # --- the numbers
 
@@ -60,6 +61,7 @@ DO = (STATUS_GET, TIER_ATTACH, TIER_DETACH, MOUNT_RELOWER, STATS_GET, RESOLVE_RE
       PREFETCH, EVICT, PIN_ADD, PIN_REMOVE)
 DUMP = (TIER_GET, MOUNT_GET, REQUEST_GET)
 TIER_NAMES = {v: k.lower() for k, v in _members("bc_tier_attr", "BC_TIER_A_").items()}
+TIER_STATES = {v: k.lower() for k, v in _members("bc_tier_state", "BC_TIER_").items()}
 STAT_NAMES = {v: k.lower() for k, v in _members("bc_stat", "BC_STAT_").items()}
 RESIDENT = _members("bc_residency_attr", "BC_RESIDENCY_A_")["RESIDENT"]
 
@@ -146,7 +148,18 @@ class Netlink:
         self.sock.close()
 
     def listen(self, group="events"):
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self.sock.setsockopt(SOL_NETLINK, 1, self.groups[group])
+
+    def tier_event(self, seconds):
+        """(device, state) of the next event of a tier; others are passed over."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            data = self.sock.recv(1 << 20)
+            if data[16] == EVENT_TIER:
+                tier = {TIER_NAMES[k]: v for k, v in attrs(attrs(data[20:])[A_TIER]).items()}
+                return tier["device"].rstrip(b"\0").decode(), TIER_STATES[number(tier["state"])]
+        return None
 
     def send(self, kind, cmd, payload, flags, version=1, length=None):
         self.seq += 1

@@ -68,7 +68,8 @@ def size(names):
 def table(kind):
     """What is behind the small tier from now on."""
     sectors = int(t.run("blockdev", "--getsz", RAW).stdout)
-    line = {"linear": f"0 {sectors} linear {RAW} 0", "error": f"0 {sectors} error"}[kind]
+    line = {"linear": f"0 {sectors} linear {RAW} 0", "error": f"0 {sectors} error",
+            "read only": f"0 {sectors} flakey {RAW} 0 0 3600 1 error_writes"}[kind]
     if os.path.exists(SMALL):
         for argv in (["suspend", "--noflush", "--nolockfs", "small"], ["load", "small", "--table", line], ["resume", "small"]):
             t.run("dmsetup", *argv)
@@ -232,6 +233,27 @@ table("linear")
 t.run_ok("repaired, it is attached again", "cachectl", "device", "attach", SMALL)
 t.same(wrong(FILES + MORE), [], "all is right")
 adds_up("in the end")
+
+# --- one only fails what is written
+
+table("read only")
+events = h.Netlink()
+events.listen()
+LATER = [f"later{n:03}" for n in range(60)]
+put(LATER)
+t.same(wrong(FILES + LATER), [], "one takes no more writes: all is right")
+t.ok(t.wait_for(lambda: tiers()[SMALL]["state"] == "failed", 60), "... it is found to have failed", tiers())
+t.ok(nl.stats()["tier_write_errors"] > 0, "... by what was written")
+t.same(events.tier_event(60), (SMALL, tiers()[SMALL]["state"]), "... of which there is an event")
+t.same(wrong(FILES + LATER), [], "all that is asked for now is right")
+delta = h.Delta(nl)
+t.same(wrong(FILES + LATER), [], "... and once more")
+t.same(delta.fetch_bytes, 0, "... all from the tier that is left")
+t.run_fails("it can be detached, if not in order", "could not be written", "cachectl", "device", "detach", SMALL)
+t.same(events.tier_event(60), (SMALL, "detached"), "... of which there is an event")
+events.close()
+table("linear")
+t.run_ok("repaired, it is attached again", "cachectl", "device", "attach", SMALL)
 
 t.run_ok("unmounted at last", "umount", TARGET)
 for device in LARGE, SMALL:
