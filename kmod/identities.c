@@ -25,6 +25,7 @@ struct save {
 	u64 index;		/* of unit */
 	u32 used;		/* records of unit */
 	s64 now_ns, now_seconds;
+	enum bc_identity_kind kind;	/* what is written now */
 	bool blind;		/* lowers may show other rights later, which the tier is not told */
 	int error;
 };
@@ -65,7 +66,7 @@ static int save_one(const struct bc_identity *identity, void *arg)
 	 * What was written is not known after a restart; what was known before is, if it
 	 * is of this path: that the lower moved since then will be seen.
 	 */
-	if (identity->flags & BC_IDENTITY_MOVED)
+	if (identity->kind != save->kind || identity->flags & BC_IDENTITY_MOVED)
 		return 0;
 	if (identity->flags & BC_IDENTITY_WRITTEN && !was_known(identity))
 		return 0;
@@ -76,6 +77,19 @@ static int save_one(const struct bc_identity *identity, void *arg)
 	if (save->blind)
 		record->view = 0;
 	return save->used == BC_IDENTITY_RECORDS ? write_unit(save) : 0;
+}
+
+/* Directories first: without them nothing below is known. Return: as bc_identity_for_each(). */
+static int save_all(struct save *save)
+{
+	int ret;
+
+	save->kind = BC_IDENTITY_DIR;
+	ret = bc_identity_for_each(save_one, save);
+	if (ret)
+		return ret;
+	save->kind = BC_IDENTITY_FILE;
+	return bc_identity_for_each(save_one, save);
 }
 
 int bc_identities_save(struct bc_tier *tier, bool last)
@@ -95,7 +109,7 @@ int bc_identities_save(struct bc_tier *tier, bool last)
 	if (!save.unit)
 		return -ENOMEM;
 	save.generation = ++tier->identity_generation;
-	if (bc_identity_for_each(save_one, &save) < 0)
+	if (save_all(&save) < 0)
 		save.error = -ENOMEM;	/* an empty first unit would void the older save */
 	/* Also an empty one, if it is the first: it voids the older save. */
 	if (!save.error && (save.used || !save.index) &&

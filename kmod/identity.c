@@ -156,13 +156,17 @@ static void set_shown(void)
 		WRITE_ONCE(table.shown, true);
 }
 
-/* Take the entries of one bucket that were not used since the last time. */
-static struct entry *sweep(struct bucket *bucket)
+/* Take the entries of one bucket, or its directories, that were not used since the last time. */
+static struct entry *sweep(struct bucket *bucket, bool dirs)
 {
 	struct entry **link = &bucket->first, *entry, *gone = NULL;
 
 	spin_lock(&bucket->lock);
 	while ((entry = *link)) {
+		if (dirs && !is_dir(&entry->identity)) {
+			link = &entry->next;
+			continue;
+		}
 		if (!may_evict(entry)) {
 			entry->used = false;
 			link = &entry->next;
@@ -178,19 +182,36 @@ static struct entry *sweep(struct bucket *bucket)
 	return gone;
 }
 
-static void evict(void)
+static void free_all(struct entry *entry)
+{
+	struct entry *next;
+
+	for (; entry; entry = next) {
+		next = entry->next;
+		kvfree(entry);
+		atomic_dec_return(&table.count);
+	}
+}
+
+/* A walk over many directories must not push out the files that are cached. */
+#define DIRS_SHARE	4
+
+static bool is_full(bool dirs)
+{
+	if (dirs)
+		return (u32)atomic_read(&table.dirs) >= table.max / DIRS_SHARE;
+	return (u32)atomic_read(&table.count) >= table.max;
+}
+
+/* Make room for one; @dirs: among the directories. */
+static void evict(bool dirs)
 {
 	u32 left = 2 * (table.mask + 1);
 
-	while (left-- && (u32)atomic_read(&table.count) >= table.max) {
+	while (left-- && is_full(dirs)) {
 		u32 hand = atomic_add_return(1, &table.hand) & table.mask;
-		struct entry *entry = sweep(&table.buckets[hand]), *next;
 
-		for (; entry; entry = next) {
-			next = entry->next;
-			kvfree(entry);
-			atomic_dec_return(&table.count);
-		}
+		free_all(sweep(&table.buckets[hand], dirs));
 	}
 }
 
@@ -412,8 +433,7 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	struct entry *new, **link;
 	bool differs = false;
 
-	if ((u32)atomic_read(&table.count) >= table.max)
-		evict();
+	evict(false);
 	new = kvmalloc_array(1, sizeof(*new), GFP_KERNEL);
 	if (!new)
 		return -ENOMEM;
@@ -582,6 +602,13 @@ static bool same_time(const struct bc_identity *was, const struct bc_shown *show
 	return was->seen_ns >> SEEN_SHIFT == shown->asked_ns >> SEEN_SHIFT;
 }
 
+/* It is here already: what was dropped since were others in its bucket. */
+static bool is_known_answer(const struct bc_identity *was, const struct bc_shown *shown)
+{
+	return shown->asked_ns == was->seen_ns && shown->view &&
+	       same_rights(was, shown, shown->view);
+}
+
 /*
  * The lower has shown a file again. bucket->lock held. Return: whether tiers should know.
  *
@@ -590,12 +617,12 @@ static bool same_time(const struct bc_identity *was, const struct bc_shown *show
 static bool update_file(struct bucket *bucket, struct entry *entry, const struct bc_shown *shown)
 {
 	struct bc_identity *was = &entry->identity;
+	bool moved = bc_lower_attr_moved(&was->lower, &shown->attr), differs;
 	u32 view = shown->view;
-	bool differs;
 
-	if (shown->asked_ns < was->seen_ns)
+	if (shown->asked_ns < was->seen_ns || (!moved && is_known_answer(was, shown)))
 		return false;
-	if (shown->asked_ns <= bucket->dropped_ns || bc_lower_attr_moved(&was->lower, &shown->attr))
+	if (shown->asked_ns <= bucket->dropped_ns || moved)
 		view = 0;
 	differs = !same_rights(was, shown, view) || (view && !same_time(was, shown));
 	take_rights(&was->lower, &shown->attr);
@@ -643,9 +670,6 @@ void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *pat
 		changed();
 }
 
-/* A walk over many directories must not push out the files that are cached. */
-#define DIRS_SHARE	4
-
 /* Is it the incarnation that is known? Else that of @nonce, which the caller knows, or new. */
 static u32 choose_nonce(const struct bc_identity *was, const struct bc_shown *shown, u32 nonce)
 {
@@ -678,6 +702,12 @@ static bool meet_dir(struct bucket *bucket, struct entry *entry, const struct bc
 {
 	struct bc_identity *was = &entry->identity;
 
+	if (was->kind == BC_IDENTITY_DIR && is_known_answer(was, shown) &&
+	    was->lower.ino == shown->attr.ino && was->nonce) {
+		entry->used = true;
+		*nonce = was->nonce;
+		return false;
+	}
 	if (shown->asked_ns <= bucket->dropped_ns || was->kind != BC_IDENTITY_DIR)
 		return take_view(entry);
 	*nonce = choose_nonce(was, shown, *nonce);
@@ -701,7 +731,8 @@ static int insert_dir(const struct bc_key *volume, const struct bc_key *path,
 		.resolved_ns = shown->asked_ns,
 	};
 
-	return insert(&id, SEEN);
+	evict(true);
+	return is_full(true) ? 0 : insert(&id, SEEN);
 }
 
 /**
@@ -734,7 +765,7 @@ u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
 	if (!late && (!entry || (entry->identity.kind == BC_IDENTITY_FILE &&
 				 !is_mark(&entry->identity)))) {
 		nonce = choose_nonce(NULL, shown, nonce);
-		is_new = entry || (u32)atomic_read(&table.dirs) < table.max / DIRS_SHARE;
+		is_new = true;
 	}
 	spin_unlock(&bucket->lock);
 	if (is_new)
@@ -742,6 +773,25 @@ u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
 	if (is_new || differs)
 		changed();
 	return nonce;
+}
+
+/**
+ * bc_identity_use - something below a directory was used
+ * @volume: volume id
+ * @path: path hash of the directory
+ *
+ * It is kept as long as what is below. Process context, does not sleep.
+ */
+void bc_identity_use(const struct bc_key *volume, const struct bc_key *path)
+{
+	struct bucket *bucket = bucket_of(path);
+	struct entry *entry;
+
+	spin_lock(&bucket->lock);
+	entry = *find_link(bucket, volume, path);
+	if (entry)
+		entry->used = true;
+	spin_unlock(&bucket->lock);
 }
 
 /**
@@ -931,15 +981,10 @@ static struct entry *take_volume(struct bucket *bucket, const struct bc_key *vol
  */
 void bc_identity_forget_volume(const struct bc_key *volume)
 {
-	struct entry *entry, *next;
 	u32 b;
 
 	for (b = 0; b <= table.mask; b++) {
-		for (entry = take_volume(&table.buckets[b], volume); entry; entry = next) {
-			next = entry->next;
-			kvfree(entry);
-			atomic_dec_return(&table.count);
-		}
+		free_all(take_volume(&table.buckets[b], volume));
 		cond_resched();
 	}
 	changed();

@@ -96,6 +96,7 @@ void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *pat
 			   const struct bc_shown *shown);
 u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
 			 const struct bc_shown *shown, u32 nonce);
+void bc_identity_use(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_drop(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);

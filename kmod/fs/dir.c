@@ -225,6 +225,12 @@ static bool is_gone(int error)
 	return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
 }
 
+/* What it is, or was, is not for the mounter. */
+static bool is_refused(int error)
+{
+	return error == -EACCES || error == -EPERM;
+}
+
 /* Return: 1 good; 0 the lower has another file or none; 2 it was changed here since; or errno. */
 static int ask_once(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *))
 {
@@ -267,13 +273,9 @@ static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)
 		return -EBUSY;
 	if (!error)
 		bc_known_gone(dentry);
+	if (is_refused(error))
+		bc_known_refused(dentry);
 	return min(error, 1);
-}
-
-/* Was the lower waited for in vain, though it is there? */
-static bool is_slow(const struct bc_mount *mount, int error)
-{
-	return error == -ETIMEDOUT && !bc_lower_is_suspect(mount);
 }
 
 static bool is_known(struct dentry *dentry)
@@ -309,7 +311,7 @@ static bool same_rights(const struct rights *a, const struct rights *b)
 
 /*
  * One that was found without the lower: what does it say? Waits until @deadline, in jiffies64.
- * Return: 0; -ESTALE if there is none, or has other rights than those that were checked; or errno.
+ * Return: 0; 1 if there is none, or it has other rights than those that were checked; or errno.
  */
 static int settle_one(struct dentry *dentry, u64 deadline)
 {
@@ -319,13 +321,13 @@ static int settle_one(struct dentry *dentry, u64 deadline)
 
 	/* By its name another file would be found. */
 	if (d_unhashed(dentry) && !IS_ROOT(dentry))
-		return -ESTALE;
+		return 1;
 	rights_of(inode, &before);
 	good = ask_again(dentry, until(deadline), is_known);
 	if (good <= 0)
-		return good ?: -ESTALE;
+		return good ?: 1;
 	rights_of(inode, &now);
-	return same_rights(&before, &now) ? 0 : -ESTALE;
+	return !same_rights(&before, &now);
 }
 
 static bool has_unsettled(const struct dentry *dentry)
@@ -345,23 +347,30 @@ static bool has_unsettled(const struct dentry *dentry)
 static int settle_above(struct dentry *dentry, u64 deadline)
 {
 	struct dentry *at, *parent;
-	bool changed = false;
-	int error = 0;
+	int changed = 0, error = 0;
 
 	if (!has_unsettled(dentry))
 		return 0;
-	for (at = dget(dentry); !IS_ROOT(at) && !error; at = parent) {
+	for (at = dget(dentry); !IS_ROOT(at) && error >= 0; at = parent) {
 		parent = dget_parent(at);
 		dput(at);
 		if (without_lower(parent->d_fsdata))
 			error = settle_one(parent, deadline);
-		if (error == -ESTALE) {
-			changed = true;
-			error = 0;
-		}
+		changed |= error > 0;
 	}
 	dput(at);
-	return changed ? -ESTALE : error;
+	return changed ?: error;
+}
+
+static int settle(struct dentry *dentry, u64 deadline)
+{
+	int above = settle_above(dentry, deadline), error;
+
+	if (above < 0 || !without_lower(dentry->d_fsdata))
+		return above;
+	/* Also if the walk is to begin anew: that does so once only. */
+	error = settle_one(dentry, deadline);
+	return above ?: error;
 }
 
 /**
@@ -375,14 +384,28 @@ static int settle_above(struct dentry *dentry, u64 deadline)
  */
 int bc_dentry_settle(struct dentry *dentry)
 {
-	u64 deadline = deadline_of(BC_M(dentry->d_sb));
-	int above = settle_above(dentry, deadline), error;
+	int error = settle(dentry, deadline_of(BC_M(dentry->d_sb)));
 
-	if ((above && above != -ESTALE) || !without_lower(dentry->d_fsdata))
-		return above;
-	/* Also if the walk is to begin anew: that does so once only. */
-	error = settle_one(dentry, deadline);
-	return above ?: error;
+	return error > 0 ? -ESTALE : error;
+}
+
+/**
+ * bc_dentry_settle_both - bc_dentry_settle(), for a rename
+ * @a: ours, positive
+ * @b: ours, may be negative
+ *
+ * Both by one deadline: other renames wait.
+ */
+int bc_dentry_settle_both(struct dentry *a, struct dentry *b)
+{
+	u64 deadline = deadline_of(BC_M(a->d_sb));
+	int error = settle(a, deadline), error_b = 0;
+
+	if (d_is_positive(b) && error >= 0)
+		error_b = settle(b, deadline);
+	if (error < 0 || error_b < 0)
+		return min(error, error_b);
+	return error || error_b ? -ESTALE : 0;
 }
 
 /**
@@ -400,9 +423,9 @@ int bc_dentry_settle_open(struct dentry *dentry)
 
 	if (!without_lower(dentry->d_fsdata) || bc_lower_is_suspect(mount))
 		return 0;
-	error = bc_dentry_settle(dentry);
-	if (error == -ESTALE || is_slow(mount, error))
-		return error;
+	error = settle(dentry, deadline_of(mount));
+	if (error > 0)
+		return -ESTALE;
 	return bc_lower_lost(error) ? 0 : error;
 }
 
@@ -413,12 +436,10 @@ static int refresh_known(struct dentry *dentry)
 	u64 deadline = deadline_of(mount);
 	int good = settle_above(dentry, deadline);
 
-	if (good == -ESTALE)
-		return good;
+	if (good > 0)
+		return -ESTALE;
 	if (!good)
 		good = ask_again(dentry, until(deadline), is_known);
-	if (is_slow(mount, good))
-		return good;
 	return bc_lower_lost(good) ? 1 : good;
 }
 
@@ -442,6 +463,25 @@ int bc_dentry_refresh(struct dentry *dentry, bool force)
 		return refresh_known(dentry);
 	good = ask_again(dentry, msecs_to_jiffies(bc_patience_ms()), NULL);
 	/* No such error says anything of the file. */
+	return bc_lower_lost(good) ? 1 : good;
+}
+
+/**
+ * bc_dentry_refresh_open - bc_dentry_refresh(), for who has it open already
+ * @dentry: ours, positive
+ * @force: ask in any case
+ *
+ * What rights there are now, or whether it is slow, is no concern of his: he gets what is known.
+ */
+int bc_dentry_refresh_open(struct dentry *dentry, bool force)
+{
+	int good;
+
+	if (!without_lower(dentry->d_fsdata))
+		return bc_dentry_refresh(dentry, force);
+	if (bc_lower_is_suspect(BC_M(dentry->d_sb)))
+		return 1;
+	good = ask_again(dentry, msecs_to_jiffies(bc_patience_ms()), NULL);
 	return bc_lower_lost(good) ? 1 : good;
 }
 
@@ -494,6 +534,15 @@ int bc_dentry_lower(struct dentry *dentry, struct path *lower, u64 *generation)
 	return without_lower(info) ? -EIO : -ESTALE;
 }
 
+/* Of a directory that is another by now nothing is known that nobody can be asked about. */
+static bool is_still_known(const struct bc_mount *mount, const struct dentry *dentry)
+{
+	const struct bc_dentry *info = dentry->d_fsdata;
+
+	return !without_lower(info) || !bc_lower_is_suspect(mount) ||
+	       bc_known_still(dentry, READ_ONCE(info->view));
+}
+
 static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
@@ -507,6 +556,8 @@ static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 		if (!bc_dentry_in_place(dentry))
 			return 0;
 	}
+	if (!is_still_known(mount, dentry))
+		return flags & LOOKUP_RCU ? -ECHILD : 0;
 	if (!(flags & LOOKUP_REVAL) && is_fresh(mount, info))
 		return 1;
 	return flags & LOOKUP_RCU ? -ECHILD : bc_dentry_refresh(dentry, flags & LOOKUP_REVAL);
@@ -580,25 +631,24 @@ static struct dentry *lookup_known(struct dentry *dentry, int error)
 	info->ino = known.stat.ino;
 	info->nonce = known.nonce;
 	info->nonce_ns = ktime_get_boottime_ns();
+	info->view = known.view;
 	spin_unlock(&info->lock);
 	return d_splice_alias(bc_dentry_inode(dentry, &known.stat, known.asked_ns), dentry);
 }
 
 static struct dentry *lookup_failed(struct dentry *dentry, unsigned int flags, int error)
 {
-	struct bc_mount *mount = BC_M(dentry->d_sb);
-
 	if (is_gone(error))
 		bc_known_gone(dentry);
+	if (is_refused(error))
+		bc_known_refused(dentry);
 	if (error == -ENOENT)
 		return d_splice_alias(NULL, dentry);
 	/* It has lost its place in the lower, if that is there: the walk begins anew, and asks. */
-	if (error == -ESTALE && !(flags & LOOKUP_REVAL) && !bc_lower_is_suspect(mount))
+	if (error == -ESTALE && !(flags & LOOKUP_REVAL) &&
+	    !bc_lower_is_suspect(BC_M(dentry->d_sb)))
 		return ERR_PTR(error);
-	/* One that is slow will answer: who may do what is not taken from memory meanwhile. */
-	if (bc_lower_lost(error) && !is_slow(mount, error))
-		return lookup_known(dentry, error);
-	return ERR_PTR(error);
+	return bc_lower_lost(error) ? lookup_known(dentry, error) : ERR_PTR(error);
 }
 
 /* What those above it have left; enough to tell whether the lower is there, in any case. */
@@ -631,8 +681,8 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 		return ERR_PTR(-ENAMETOOLONG);
 	error = settle_above(dentry, deadline);
 	/* The walk came here by rights that are not those of now. */
-	if (error == -ESTALE)
-		return ERR_PTR(error);
+	if (error > 0)
+		return ERR_PTR(-ESTALE);
 	asked_ns = ktime_get_boottime_ns();
 	if (!error)
 		error = bc_lower_lookup(dentry, name_timeout(mount, deadline), bc_known_exists,

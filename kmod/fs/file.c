@@ -28,7 +28,7 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 
 	if (!(flags & AT_STATX_DONT_SYNC) && !d_unhashed(path->dentry)) {
 		/* That it is another file now concerns those who look it up. */
-		error = bc_dentry_refresh(path->dentry, flags & AT_STATX_FORCE_SYNC);
+		error = bc_dentry_refresh_open(path->dentry, flags & AT_STATX_FORCE_SYNC);
 		if (error < 0)
 			return error;
 	}

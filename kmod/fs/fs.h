@@ -246,6 +246,7 @@ struct bc_source {
  * @nonce_ns: boot clock: what the lower was asked before of names below is not of this incarnation;
  *	0 = it had none yet
  * @nonce: of a directory: see bc_identity.nonce; 0 = not known
+ * @view: of a name that was found without the lower: see bc_known_still()
  */
 struct bc_dentry {
 	spinlock_t lock;		/* for writing what follows, and for reading most of it */
@@ -256,6 +257,7 @@ struct bc_dentry {
 	u64 renames;
 	s64 nonce_ns;
 	u32 nonce;
+	u32 view;
 	struct rcu_head rcu;
 };
 
@@ -333,19 +335,23 @@ void bc_options_show(struct seq_file *m, const struct bc_options *options);
  * struct bc_known - what is known of a name without the lower
  * @stat: what it showed last
  * @asked_ns: boot clock before it was asked for that
+ * @view: by which it was found, see bc_known_still()
  * @nonce: of a directory
  */
 struct bc_known {
 	struct kstat stat;
 	s64 asked_ns;
+	u32 view;
 	u32 nonce;
 };
 
 void bc_known_seen(struct dentry *dentry, struct inode *inode);
+void bc_known_refused(struct dentry *dentry);
 void bc_known_gone(struct dentry *dentry);
 void bc_known_removed(struct dentry *dentry);
 bool bc_known_find(struct dentry *dentry, struct bc_known *known);
 bool bc_known_exists(struct dentry *dentry);
+bool bc_known_still(const struct dentry *dentry, u32 view);
 void bc_known_view(struct bc_mount *mount, const char *lower);
 void bc_known_relower(struct bc_mount *mount, const struct path *root);
 
@@ -459,7 +465,9 @@ void bc_dentry_set_lower(struct dentry *dentry, const struct path *lower, u64 ge
 int bc_dentry_lower(struct dentry *dentry, struct path *lower, u64 *generation);
 int bc_dentry_refresh(struct dentry *dentry, bool force);
 int bc_dentry_settle(struct dentry *dentry);
+int bc_dentry_settle_both(struct dentry *a, struct dentry *b);
 int bc_dentry_settle_open(struct dentry *dentry);
+int bc_dentry_refresh_open(struct dentry *dentry, bool force);
 
 /* file.c */
 extern const struct inode_operations bc_file_inode_operations;

@@ -18,16 +18,16 @@
 #include "fs.h"
 #include "key.h"
 
-static bool path_key(struct dentry *dentry, struct bc_key *key)
+static int path_key(struct dentry *dentry, struct bc_key *key)
 {
 	const struct bc_key *volume = bc_client_volume_id(BC_M(dentry->d_sb)->client);
 	char *path = bc_dentry_volume_path(dentry);
 
 	if (IS_ERR(path))
-		return false;
+		return PTR_ERR(path);
 	bc_key_path(volume, path, strlen(path), key);
 	kfree(path);
-	return true;
+	return 0;
 }
 
 /* Is a directory above gone, or another by now? Then the path is no longer of what is below it. */
@@ -51,7 +51,7 @@ static bool dir_key(struct dentry *dentry, struct bc_inode *visible, u64 renames
 	*key = visible->key;
 	if (READ_ONCE(info->renames) == renames)
 		return true;
-	if (!path_key(dentry, key))
+	if (path_key(dentry, key))
 		return false;
 	if (bc_key_equal(key, &visible->key))
 		WRITE_ONCE(info->renames, renames);
@@ -91,7 +91,7 @@ static bool has_still(struct bc_inode *visible, const struct bc_lower_attr *attr
 }
 
 /* By what a name is known that the lower was asked for then. Return: 0 = it is not to be. */
-static u32 view_of(struct dentry *dentry, s64 asked_ns)
+static u32 view_of(const struct dentry *dentry, s64 asked_ns)
 {
 	u32 view = READ_ONCE(BC_M(dentry->d_sb)->view), nonce;
 	const struct bc_dentry *info;
@@ -128,11 +128,12 @@ static void shown_of(struct dentry *dentry, struct bc_inode *visible, struct bc_
 	}
 }
 
-/* What was known before of names below is not of @nonce. */
-static void set_nonce(struct bc_dentry *info, u32 nonce, s64 asked_ns)
+/* What was known before of names below is not of @nonce, that of a directory numbered @ino. */
+static void set_nonce(struct bc_dentry *info, u32 nonce, u64 ino, s64 asked_ns)
 {
 	spin_lock(&info->lock);
-	if (info->nonce != nonce) {
+	/* If it is another by now, it has its own, or will have. */
+	if (info->nonce != nonce && (!nonce || info->ino == ino)) {
 		/* Before it had one nobody could ask for what is below another. */
 		WRITE_ONCE(info->nonce_ns, info->nonce_ns ? ktime_get_boottime_ns() : asked_ns);
 		smp_wmb();	/* pairs with smp_rmb() in view_of() */
@@ -141,13 +142,38 @@ static void set_nonce(struct bc_dentry *info, u32 nonce, s64 asked_ns)
 	spin_unlock(&info->lock);
 }
 
+static u32 root_nonce(u64 ino)
+{
+	/* 0 is nobody's. */
+	return jhash_2words(lower_32_bits(ino), upper_32_bits(ino), 0) ?: 1;
+}
+
 static void seen_dir(struct dentry *dentry, const struct bc_key *key, const struct bc_shown *shown)
 {
 	const struct bc_key *volume = bc_client_volume_id(BC_M(dentry->d_sb)->client);
 	struct bc_dentry *info = dentry->d_fsdata;
 	u32 nonce = READ_ONCE(info->nonce);
 
-	set_nonce(info, bc_identity_seen_dir(volume, key, shown, nonce), shown->asked_ns);
+	/*
+	 * All views come from that of the root, which nobody looks up: it is not left to a table
+	 * that may have no room for it.
+	 */
+	if (IS_ROOT(dentry))
+		nonce = root_nonce(shown->attr.ino);
+	else
+		nonce = bc_identity_seen_dir(volume, key, shown, nonce);
+	set_nonce(info, nonce, shown->attr.ino, shown->asked_ns);
+}
+
+/* What was shown below them is of use only as long as the directories above are known. */
+static void use_parent(struct dentry *dentry, u64 renames)
+{
+	struct dentry *parent = dget_parent(dentry);
+	struct bc_key key;
+
+	if (!IS_ROOT(parent) && key_of(parent, BC_I(d_inode(parent)), renames, &key))
+		bc_identity_use(bc_client_volume_id(BC_M(dentry->d_sb)->client), &key);
+	dput(parent);
 }
 
 static void record(struct dentry *dentry, const struct bc_key *key, const struct bc_shown *shown)
@@ -189,6 +215,7 @@ void bc_known_seen(struct dentry *dentry, struct inode *inode)
 	}
 	shown_of(dentry, visible, &shown);
 	record(dentry, &key, &shown);
+	use_parent(dentry, renames);
 	smp_rmb();	/* the same */
 	/* A directory above was renamed since, or it was shown anew: what was put in may be old. */
 	if (!renames_are(mount, renames) || !is_reachable(dentry) ||
@@ -197,19 +224,34 @@ void bc_known_seen(struct dentry *dentry, struct inode *inode)
 }
 
 /**
- * bc_known_gone - there is no such name, or another file than was known
+ * bc_known_refused - the mounter may not look a name up
  * @dentry: ours
  *
  * What was written here stays known: the lower may be behind itself.
  */
+void bc_known_refused(struct dentry *dentry)
+{
+	const struct bc_key *volume = bc_client_volume_id(BC_M(dentry->d_sb)->client);
+	struct bc_key key;
+	int error = path_key(dentry, &key);
+
+	if (!error)
+		bc_identity_drop(volume, &key);
+	else if (error == -ENOMEM)
+		/* Rather nothing is known than what is gone. */
+		bc_identity_forget_volume(volume);
+}
+
+/**
+ * bc_known_gone - there is no such name, or another file than was known
+ * @dentry: ours
+ *
+ * As bc_known_refused(); and what was below is not known any more.
+ */
 void bc_known_gone(struct dentry *dentry)
 {
-	struct bc_dentry *info = dentry->d_fsdata;
-	struct bc_key key;
-
-	set_nonce(info, 0, 0);
-	if (path_key(dentry, &key))
-		bc_identity_drop(bc_client_volume_id(BC_M(dentry->d_sb)->client), &key);
+	set_nonce(dentry->d_fsdata, 0, 0, 0);
+	bc_known_refused(dentry);
 }
 
 /**
@@ -218,10 +260,14 @@ void bc_known_gone(struct dentry *dentry)
  */
 void bc_known_removed(struct dentry *dentry)
 {
+	const struct bc_key *volume = bc_client_volume_id(BC_M(dentry->d_sb)->client);
 	struct bc_key key;
+	int error = path_key(dentry, &key);
 
-	if (path_key(dentry, &key))
-		bc_identity_forget(bc_client_volume_id(BC_M(dentry->d_sb)->client), &key);
+	if (!error)
+		bc_identity_forget(volume, &key);
+	else if (error == -ENOMEM)
+		bc_identity_forget_volume(volume);
 }
 
 /* What tells a lower by its root. */
@@ -307,7 +353,7 @@ static bool find(struct dentry *dentry, struct bc_identity *id)
 	if (mount->options.consistency == BC_CONSISTENCY_STRICT || !READ_ONCE(mount->view))
 		return false;
 	/* It is not hashed yet. */
-	return is_reachable(dentry->d_parent) && path_key(dentry, &key) &&
+	return is_reachable(dentry->d_parent) && !path_key(dentry, &key) &&
 	       bc_identity_find(bc_client_volume_id(mount->client), &key, id) &&
 	       has_rights(dentry, id) && is_usable(mount, id);
 }
@@ -327,8 +373,21 @@ bool bc_known_find(struct dentry *dentry, struct bc_known *known)
 		return false;
 	stat_of(&id.lower, &known->stat);
 	known->asked_ns = id.seen_ns;
+	known->view = id.view;
 	known->nonce = id.nonce;
 	return true;
+}
+
+/**
+ * bc_known_still - is what a name was found by still that of its directory?
+ * @dentry: ours
+ * @view: of bc_known_find()
+ *
+ * Does not sleep.
+ */
+bool bc_known_still(const struct dentry *dentry, u32 view)
+{
+	return view_of(dentry, S64_MAX) == view;
 }
 
 /**

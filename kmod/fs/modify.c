@@ -149,7 +149,8 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 	int error;
 
 	if (d_in_lookup(dentry)) {
-		found = bc_lookup(dir, dentry, 0);
+		/* Whether this is the first walk is not told: it is the last, then. */
+		found = bc_lookup(dir, dentry, LOOKUP_REVAL);
 		if (IS_ERR(found))
 			return PTR_ERR(found);
 		if (found)
@@ -320,16 +321,6 @@ static void renamed(struct dentry *old, struct dentry *new, const char *path, s6
 	}
 }
 
-/* Owners count, too, if a directory is sticky. */
-static int settle_both(struct dentry *old, struct dentry *new)
-{
-	int error = bc_dentry_settle(old), error_new = 0;
-
-	if (d_is_positive(new) && (!error || error == -ESTALE))
-		error_new = bc_dentry_settle(new);
-	return error ?: error_new;
-}
-
 /*
  * Two names of one lower file: rename(2) then does nothing. Not so of what was renamed in the
  * lower from the one name to the other, which we have not heard of yet.
@@ -398,7 +389,8 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
-	error = settle_both(old, new);
+	/* Owners count, too, if a directory is sticky. */
+	error = bc_dentry_settle_both(old, new);
 	if (error)
 		return error;
 	error = same_lower(old, new);

@@ -131,6 +131,17 @@ static int access_of(const struct file *file)
 	return access;
 }
 
+/* Opening the lower may cut it off, whatever happens then. */
+static int mark_cut(struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+
+	if (!(file->f_flags & O_TRUNC))
+		return 0;
+	bf->written_at = ktime_get_real_seconds();
+	return bc_version_written(file_dentry(file), bf->written_at);
+}
+
 static struct file *open_for_write(struct file *file)
 {
 	const unsigned int flags = O_ACCMODE | O_APPEND | O_TRUNC | O_DSYNC | __O_SYNC;
@@ -147,6 +158,8 @@ static struct file *open_for_write(struct file *file)
 		return ERR_PTR(error);
 	old = override_creds(mount->creds);
 	error = inode_permission(&nop_mnt_idmap, d_inode(path.dentry), access_of(file));
+	if (!error)
+		error = mark_cut(file);
 	if (error)
 		lower = ERR_PTR(error);
 	else
@@ -169,13 +182,6 @@ int bc_file_open_write(struct file *file)
 	struct file *lower = bf->lower;
 	int error;
 
-	/* Opening the lower may cut it off, whatever happens then. */
-	if (!lower && file->f_flags & O_TRUNC) {
-		bf->written_at = ktime_get_real_seconds();
-		error = bc_version_written(file_dentry(file), bf->written_at);
-		if (error)
-			return error;
-	}
 	if (!lower)
 		lower = open_for_write(file);
 	if (IS_ERR(lower))

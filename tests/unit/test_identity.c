@@ -1383,7 +1383,41 @@ static void dirs_share(void **state)
 		path = path_key(b, 9);
 		assert_int_not_equal(bc_identity_seen_dir(&volume, &path, &now, 0), 0);
 	}
+	/* At its end there are the last of them: those that nobody came back to went. */
 	assert_int_equal(count_dirs(2 * MAX), MAX / 4);
+	path = path_key(MAX - 1, 9);
+	assert_true(bc_identity_find(&volume, &path, &id));
+	/* What is below one of them is used: it stays. */
+	for (b = MAX; b < 3 * MAX; b++) {
+		bc_identity_use(&volume, &path);
+		id.path = path_key(b, 10);
+		now.asked_ns = tick();
+		assert_int_not_equal(bc_identity_seen_dir(&volume, &id.path, &now, 0), 0);
+	}
+	assert_true(bc_identity_find(&volume, &path, &id));
+	path = path_key(MAX - 2, 9);
+	assert_false(bc_identity_find(&volume, &path, &id));
+}
+
+/* Guards: an answer that is known already is not forgotten because of another path of its bucket. */
+static void seen_again(void **state)
+{
+	struct bc_shown now = shown(0100600, tick()), dir = shown(0040755, now.asked_ns);
+	struct bc_key path = path_key(1, 1), other = path_key(1, 2), third = path_key(1, 3);
+	u32 nonce;
+
+	(void)state;
+	store('a', now.asked_ns - 1);
+	bc_identity_seen_file(&volume, &path, &now);
+	nonce = bc_identity_seen_dir(&volume, &third, &dir, 0);
+	bc_identity_drop(&volume, &other);
+	bc_identity_seen_file(&volume, &path, &now);
+	assert_int_equal(found().view, VIEW);
+	assert_int_equal(bc_identity_seen_dir(&volume, &third, &dir, 0), nonce);
+	/* It was dropped itself. */
+	drop();
+	bc_identity_seen_file(&volume, &path, &now);
+	assert_int_equal(found().view, 0);
 }
 
 /* Guards: who forgets a volume forgets what its lower has shown of marks, too. */
@@ -1444,6 +1478,7 @@ int main(void)
 		test(loaded_after_away),
 		test(loaded_without_room),
 		test(dirs_share),
+		test(seen_again),
 		test(mark_view_forgotten),
 		test(mark_lost),
 		test(renamed_meanwhile),

@@ -181,7 +181,8 @@ def file(uid=0, mode=0o666):
 
 
 def own_tree():
-    return Node(0o755, list=Node(0o755, inside=file()), open=Node(0o777, written=file()),
+    return Node(0o755, list=Node(0o755, inside=file()), open=Node(0o777, written=file(), seen=file()),
+                many=Node(0o755, **{f"m{n}": file() for n in range(150)}),
                 owned=file(1000, 0o644), sticky=Node(0o1777, mine=file(1000)),
                 swap=Node(0o755, c=file()), gone=file(), tail=file())
 
@@ -207,6 +208,7 @@ def tighten(root):
     root.children["list"].mode = 0o700
     root.children["open"].mode = 0o755
     root.children["open"].children["written"].mode = 0o600
+    root.children["open"].children["seen"].mode = 0o600
     root.children["owned"].uid = 0
     root.children["sticky"].children["mine"].uid = 0
 
@@ -217,6 +219,8 @@ def use_own(prepared):
            "create: the lower's rights count")
     t.same(as_user(1000, lambda: os.unlink("mine", dir_fd=prepared["sticky"])), "EPERM", "unlink: the lower's owner counts")
     for what, wanted, call, *argv in (
+            ("cut by descriptor", "EACCES", os.open, f"/proc/self/fd/{prepared['open/written']}", os.O_WRONLY | os.O_TRUNC),
+            ("open by descriptor", "EACCES", os.open, f"/proc/self/fd/{prepared['open/seen']}", os.O_RDONLY),
             ("list", "EACCES", os.listdir, f"/proc/self/fd/{prepared['list']}"),
             ("list a path", "EACCES", os.listdir, f"{TARGET2}/list"),
             ("open for writing", "EACCES", os.open, f"/proc/self/fd/{prepared['open/written']}", os.O_WRONLY),
@@ -230,8 +234,8 @@ def rights_taken_away(root):
     mount_own()
     t.ok(all(read(f"{TARGET2}/{n}") == node.data for n, node in root.walk() if node.data is not None), "all is read")
     freeze_own()
-    prepared = {n: os.open(f"{TARGET2}/{n}", os.O_PATH) for n in ("list", "open", "open/written", "owned", "sticky")}
-    t.same(len(prepared), 5, "the lower is frozen: names are found")
+    prepared = {n: os.open(f"{TARGET2}/{n}", os.O_PATH) for n in ("list", "open", "open/written", "open/seen", "owned", "sticky")}
+    t.same(len(prepared), 6, "the lower is frozen: names are found")
     tighten(root)
     own.calls.clear()
     thaw_own()
@@ -252,6 +256,61 @@ def another_directory(root):
     t.same(caught(os.stat, f"{TARGET2}/swap/c"), "EIO", "... but not what was below that")
     thaw_own()
     t.same(os.stat(f"{TARGET2}/swap/c").st_mode & 0o777, 0o600, "... until the lower shows it")
+
+
+def below_another(root):
+    """As above, for who has it in memory."""
+    freeze_own()
+    t.same(os.stat(f"{TARGET2}/swap/c").st_mode & 0o777, 0o600, "frozen: a file is found")
+    thaw_own()
+    root.children["swap"] = Node(0o755, c=Node(0o640, 0, root.children["swap"].children["c"].data))
+    os.stat(f"{TARGET2}/swap")
+    own.frozen = True
+    t.ok(t.wait_for(lambda: os.statvfs(TARGET2) and suspect(), 10), "it is suspect again")
+    t.same(caught(os.stat, f"{TARGET2}/swap/c"), "EIO", "it is below another directory by now: not known")
+    thaw_own()
+
+
+def open_already(root):
+    """Who has a file open is not concerned with rights, nor with a lower that is slow."""
+    freeze_own()
+    fds = [os.open(f"{TARGET2}/{n}", os.O_RDONLY) for n in ("many/m1", "open/seen")]
+    root.children["many"].mode = 0o700
+    own.slow = 15
+    thaw_own()
+    begin = time.monotonic()
+    t.same([os.fstat(fd).st_size for fd in fds], [5000] * 2, "open files are asked about")
+    t.ok(time.monotonic() - begin < 10, "... which does not wait for a slow lower", time.monotonic() - begin)
+    own.slow = 0
+    t.same(os.fstat(fds[0]).st_size, 5000, "... nor fails because rights above are others")
+    for fd in fds:
+        os.close(fd)
+    root.children["many"].mode = 0o755
+
+
+def restart(*parameters):
+    global nl
+    t.run_ok("the lower of our own is unmounted", "umount", TARGET2)
+    t.run_ok("detached", "cachectl", "device", "detach", DATA)
+    t.same(daemon.stop(), 0, "the daemon ends")
+    nl.close()
+    t.ok(t.unloaded(), "module unloaded")
+    t.load_module(*parameters)
+    nl = h.Netlink()
+    t.same(nl.attach(DATA)[0], 0, "a restart: attached")
+    t.ok(start_daemon(), "a daemon is there", daemon.tail())
+    mount_own()
+
+
+def few_identities(root):
+    restart("max_identities=64")
+    many = [f"{TARGET2}/many/{n}" for n in root.children["many"].children]
+    t.ok(all(caught(read, n) is None for n in many), "more files are read than there is room for")
+    restart("max_identities=64")
+    freeze_own()
+    t.ok(sum(caught(os.stat, n) is None for n in many) >= 20, "those that there was room for are found, after a restart too")
+    thaw_own()
+    restart()
 
 
 def slow_lower(root):
@@ -376,7 +435,10 @@ for n, leaf in tree.walk():
 own = Server(OWN, tree)
 rights_taken_away(tree)
 another_directory(tree)
+below_another(tree)
+open_already(tree)
 slow_lower(tree)
+few_identities(tree)
 t.same(daemon.stop(), 0, "the daemon ends at the end")
 nl.close()
 tail_gone(tree)
