@@ -8,8 +8,8 @@
 # that is bound to a version waits for the next daemon, which takes the pending fill
 # up, and a file nobody opened comes from the lower. A lower that died is replaced.
 #
-# The readers are our own and not fio: fio verifies only blocks that it wrote itself,
-# these know every byte of the dataset, tell where a wrong one belongs, and time each read.
+# fio verifies a file that it wrote itself, before that was uploaded. The other readers are our
+# own: they know every byte of the dataset, tell where a wrong one belongs, and time each read.
 #
 # vm: host=dataset disk=data:96M timeout=600 mem=1500M
 
@@ -19,8 +19,10 @@ import mmap
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
+import urllib.request
 
 import dataset
 import hostile_daemon as h
@@ -117,15 +119,61 @@ def watch(how, where, names, seed):
     os._exit(0)
 
 
+FIO = ["fio", "--name=verify", "--bs=64k", "--size=8m", "--verify=crc32c", "--verify_fatal=1", "--output-format=json"]
+FIO_FILE, FIO_LOCAL = "shards/fio.bin", "/run/test/fio.bin"
+
+
+def lay_out():
+    """A file that fio can verify, in the store."""
+    t.run_ok("fio writes a file", *FIO, f"--filename={FIO_LOCAL}", "--rw=write", "--do_verify=0")
+    with open(FIO_LOCAL, "rb") as f:
+        truth[FIO_FILE] = f.read()
+    url, _, sas = os.environ["AZ_SAS_URL"].partition("?")
+    request = urllib.request.Request(f"{url}/{FIO_FILE}?{sas}", data=truth[FIO_FILE], method="PUT",
+                                     headers={"x-ms-blob-type": "BlockBlob"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        t.same(reply.status, 201, "... which is put into the store")
+
+
+class Fio(threading.Thread):
+    """Verifying jobs, one after the other, until STOP exists."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.jobs = self.reads = 0
+        self.failed = []
+        self.start()
+
+    def run(self):
+        while not os.path.exists(STOP):
+            p = subprocess.run([*FIO, f"--filename={IMM}/{FIO_FILE}", "--rw=randread", "--readonly", "--time_based", "--runtime=3"],
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            self.jobs += 1
+            try:
+                job = json.loads(p.stdout[p.stdout.index("{"):])["jobs"][0]
+                self.reads += job["read"]["total_ios"]
+                if p.returncode or job["error"]:
+                    self.failed.append(f"error {job['error']}, status {p.returncode}: {p.stderr[-500:]}")
+            except (ValueError, KeyError, IndexError):
+                self.failed.append(f"status {p.returncode}: {p.stdout[-500:]} {p.stderr[-500:]}")
+
+    def verified(self, text):
+        self.join(120)
+        t.ok(not self.is_alive() and self.reads > 100 and not self.failed,
+             f"{text}: {self.reads} reads by {self.jobs} verifying fio jobs, none wrong, none failed", *self.failed[:5])
+
+
 def watchers():
     if os.path.exists(STOP):
         os.unlink(STOP)
-    return [watch("read", IMM, CACHED, 1), watch("mmap", IMM, CACHED, 2)]
+    return [watch("read", IMM, CACHED, 1), watch("mmap", IMM, CACHED, 2)], Fio()
 
 
 def watched(running, text, slowest=20):
     """Stops the watchers; one point each."""
     open(STOP, "w", encoding="ascii").close()
+    running, fio = running
+    fio.verified(text)
     for pid, out in running:
         kind = out.split(".")[1]
         if not t.wait_for(lambda p=pid: t.gone(p), 60, f"the {kind} reader ends"):
@@ -189,6 +237,7 @@ daemon = t.azure_daemon()
 t.ok(start(), "a daemon is there", daemon.tail())
 if not t.ok(rclone.ready() and t.uploaded(), "a Blob mount is there"):
     t.done()
+lay_out()
 warm(LOWER)
 # A lower that shows the half cached file with other bytes, but of the same size and time.
 os.makedirs(f"{OTHER}/shards")
@@ -202,7 +251,7 @@ for lower, target, options in ((LOWER, IMM, {"consistency": "immutable", "deadli
     if not t.same(status, 0, f"{target} is mounted {options or 'with defaults'}", output):
         t.done()
 
-wrong = [r.told() for r in (Reader(IMM, n) for n in CACHED) if not r.right()]
+wrong = [r.told() for r in (Reader(IMM, n) for n in [*CACHED, FIO_FILE]) if not r.right()]
 t.ok(not wrong, "some files are cached", *wrong, daemon.tail())
 # The first chunk only; and not by a sequential read, which would fetch the next ahead.
 held = {(where, name): os.open(f"{where}/{name}", os.O_RDONLY)
