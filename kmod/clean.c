@@ -65,7 +65,7 @@ void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place)
 /* Units as they were at one moment, in memory of their own. */
 #define BATCH_UNITS	64
 
-struct batch {
+struct bc_clean_batch {
 	u32 count;
 	u64 unit[BATCH_UNITS];
 	u8 bytes[BATCH_UNITS][BC_UNIT_SIZE] __aligned(PAGE_SIZE);
@@ -75,7 +75,7 @@ static_assert(PAGE_SIZE % BC_UNIT_SIZE == 0 || BC_UNIT_SIZE % PAGE_SIZE == 0,
 	      "a unit in a batch lies in whole pages");
 
 /* Take dirty units from @unit on. Return: where to go on. */
-static u64 take_units(struct bc_tier *tier, struct batch *batch, u64 unit)
+static u64 take_units(struct bc_tier *tier, struct bc_clean_batch *batch, u64 unit)
 {
 	u64 units = tier->super.layout.clean_units;
 
@@ -93,7 +93,7 @@ static u64 take_units(struct bc_tier *tier, struct batch *batch, u64 unit)
 }
 
 /* Still to be written: a later success must not make the tier look complete. */
-static void give_units_back(struct bc_tier *tier, const struct batch *batch, u32 i)
+static void give_units_back(struct bc_tier *tier, const struct bc_clean_batch *batch, u32 i)
 {
 	spin_lock(&tier->lock);
 	for (; i < batch->count; i++) {
@@ -119,7 +119,7 @@ static int write_unit(struct bc_tier *tier, u64 unit, void *bytes)
  * The flush puts the blocks' bytes before their records, and so comes after these were
  * copied: what a record says is on the device. (If the device lies, the checksum finds out.)
  */
-static int write_batch(struct bc_tier *tier, struct batch *batch)
+static int write_batch(struct bc_tier *tier, struct bc_clean_batch *batch)
 {
 	int ret = blkdev_issue_flush(tier->bdev.bdev);
 	u32 i;
@@ -133,12 +133,10 @@ static int write_batch(struct bc_tier *tier, struct batch *batch)
 
 int bc_clean_write(struct bc_tier *tier)
 {
-	struct batch *batch = vmalloc(sizeof(*batch));
+	struct bc_clean_batch *batch = tier->batch;
 	u64 unit = 0;
 	int ret = 0;
 
-	if (!batch)
-		return -ENOMEM;
 	mutex_lock(&tier->table_mutex);
 	do {
 		unit = take_units(tier, batch, unit);
@@ -151,7 +149,6 @@ int bc_clean_write(struct bc_tier *tier)
 				   tier->name, ret);
 	}
 	mutex_unlock(&tier->table_mutex);
-	vfree(batch);
 	return ret;
 }
 
@@ -218,7 +215,9 @@ int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
 	INIT_DELAYED_WORK(&tier->table_work, table_work);
 	tier->units = vmalloc(layout->clean_units << BC_UNIT_SHIFT);
 	tier->unit_dirty = kvcalloc(BITS_TO_LONGS(layout->clean_units), sizeof(long), GFP_KERNEL);
-	if (!tier->units || !tier->unit_dirty) {
+	/* Not when it is needed: memory may be short because this is not written. */
+	tier->batch = vmalloc(sizeof(*tier->batch));
+	if (!tier->units || !tier->unit_dirty || !tier->batch) {
 		NL_SET_ERR_MSG(extack, "not enough memory for the clean table: use a smaller tier");
 		return -ENOMEM;
 	}
@@ -233,8 +232,16 @@ int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
 	return 0;
 }
 
+size_t bc_clean_memory(const struct bc_tier *tier)
+{
+	u64 units = tier->super.layout.clean_units;
+
+	return (units << BC_UNIT_SHIFT) + units / BITS_PER_BYTE + sizeof(*tier->batch);
+}
+
 void bc_clean_free(struct bc_tier *tier)
 {
 	kvfree(tier->unit_dirty);
+	vfree(tier->batch);
 	vfree(tier->units);
 }

@@ -25,7 +25,8 @@ struct save {
 	u64 index;		/* of unit */
 	u32 used;		/* records of unit */
 	s64 now_ns, now_seconds;
-	enum bc_identity_kind kind;	/* what is written now */
+	enum bc_identity_kind kind;	/* what is written now, */
+	u64 skip, most;		/* but for the first of them, and no more than so many */
 	bool blind;		/* lowers may show other rights later, which the tier is not told */
 	int error;
 };
@@ -56,7 +57,7 @@ static bool was_known(const struct bc_identity *mark)
 	       memchr_inv(mark->key.bytes, 0, BC_KEY_SIZE);
 }
 
-/* Return: not 0 when the table is full, or could not be written. */
+/* Return: not 0 when there is no more room, or it could not be written. */
 static int save_one(const struct bc_identity *identity, void *arg)
 {
 	struct bc_disk_identity *record;
@@ -70,8 +71,13 @@ static int save_one(const struct bc_identity *identity, void *arg)
 		return 0;
 	if (identity->flags & BC_IDENTITY_WRITTEN && !was_known(identity))
 		return 0;
-	if (save->index >= save->tier->super.layout.identity_units)
+	if (save->skip) {
+		save->skip--;
+		return 0;
+	}
+	if (!save->most || save->index >= save->tier->super.layout.identity_units)
 		return 1;
+	save->most--;
 	record = &save->unit->record[save->used++];
 	bc_identity_encode(identity, save->now_ns, save->now_seconds, record);
 	if (save->blind)
@@ -79,17 +85,32 @@ static int save_one(const struct bc_identity *identity, void *arg)
 	return save->used == BC_IDENTITY_RECORDS ? write_unit(save) : 0;
 }
 
-/* Directories first: without them nothing below is known. Return: as bc_identity_for_each(). */
+static int save_kind(struct save *save, enum bc_identity_kind kind, u64 skip, u64 most)
+{
+	save->kind = kind;
+	save->skip = skip;
+	save->most = most;
+	return bc_identity_for_each(save_one, save);
+}
+
+/* In tables that are smaller than that in memory directories have so much of it, if files want it. */
+#define DIRS_SHARE	4
+
+/*
+ * Directories first, as many as have a share: without them nothing below is known. Then files, then
+ * the other directories. Return: as bc_identity_for_each().
+ */
 static int save_all(struct save *save)
 {
+	u64 share = save->tier->super.layout.identity_units * BC_IDENTITY_RECORDS / DIRS_SHARE;
 	int ret;
 
-	save->kind = BC_IDENTITY_DIR;
-	ret = bc_identity_for_each(save_one, save);
-	if (ret)
-		return ret;
-	save->kind = BC_IDENTITY_FILE;
-	return bc_identity_for_each(save_one, save);
+	ret = save_kind(save, BC_IDENTITY_DIR, 0, share);
+	if (ret >= 0)
+		ret = save_kind(save, BC_IDENTITY_FILE, 0, U64_MAX);
+	if (ret >= 0)
+		ret = save_kind(save, BC_IDENTITY_DIR, share, U64_MAX);
+	return ret;
 }
 
 int bc_identities_save(struct bc_tier *tier, bool last)
@@ -116,11 +137,13 @@ int bc_identities_save(struct bc_tier *tier, bool last)
 	    save.index < tier->super.layout.identity_units)
 		write_unit(&save);
 	free_page((unsigned long)save.unit);
-	if (!save.error)
-		tier->identity_changes = changes;
-	else
+	if (save.error) {
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
-	return save.error;
+		return save.error;
+	}
+	tier->identity_changes = changes;
+	bc_identity_saved(save.now_ns);
+	return 0;
 }
 
 static void save_work(struct work_struct *work)
@@ -148,8 +171,10 @@ static void load_unit(const struct bc_disk_identity_unit *unit, bool with_rights
 	for (i = 0; i < BC_IDENTITY_RECORDS; i++) {
 		if (!bc_identity_decode(&unit->record[i], now_ns, now_seconds, &identity))
 			continue;
-		if (!with_rights)
+		if (!with_rights) {
 			identity.view = 0;
+			identity.seen_ns = S64_MIN;
+		}
 		bc_identity_insert_loaded(&identity);
 	}
 }

@@ -22,6 +22,7 @@ struct bucket {
 	struct entry *first;
 	s64 forgot_ns;		/* when the last forgotten path, of all here, was asked for */
 	s64 dropped_ns;		/* what a lower was asked before says nothing of who may do what */
+	s64 dropped_dirs_ns;	/* nor of directories */
 };
 
 static struct {
@@ -144,6 +145,12 @@ static void drop_before(struct bucket *bucket, s64 ns)
 	bucket->dropped_ns = max(bucket->dropped_ns, ns);
 }
 
+/* Directories also go to make room among them, which concerns no file. */
+static s64 dirs_dropped(const struct bucket *bucket)
+{
+	return max(bucket->dropped_ns, bucket->dropped_dirs_ns);
+}
+
 static void drop_now(struct bucket *bucket)
 {
 	drop_before(bucket, ktime_get_boottime_ns());
@@ -173,7 +180,11 @@ static struct entry *sweep(struct bucket *bucket, bool dirs)
 			continue;
 		}
 		account(&entry->identity, NULL);
-		drop_before(bucket, entry->identity.seen_ns);
+		if (dirs)
+			bucket->dropped_dirs_ns = max(bucket->dropped_dirs_ns,
+						      entry->identity.seen_ns);
+		else
+			drop_before(bucket, entry->identity.seen_ns);
 		*link = entry->next;
 		entry->next = gone;
 		gone = entry;
@@ -318,7 +329,7 @@ static bool says_same(const struct bc_identity *a, const struct bc_identity *b)
 }
 
 /* Times of day are saved in seconds, and clocks are set: what is not farther apart has no order. */
-#define LOADED_SLACK	(10 * NSEC_PER_SEC)
+#define LOADED_SLACK	(10LL * NSEC_PER_SEC)
 
 /*
  * Two tiers knew it. Return: whose rights count, that is those that the lower showed last; or NULL
@@ -327,10 +338,15 @@ static bool says_same(const struct bc_identity *a, const struct bc_identity *b)
 static const struct bc_identity *later_rights(const struct bc_identity *a,
 					      const struct bc_identity *b)
 {
-	s64 apart = a->seen_ns - b->seen_ns, now_ns = ktime_get_boottime_ns();
+	s64 apart, now_ns = ktime_get_boottime_ns();
 
+	if (a->seen_ns == S64_MIN)
+		return b;
+	if (b->seen_ns == S64_MIN)
+		return a;
 	if (!a->seen_ns || !b->seen_ns)
 		return NULL;
+	apart = a->seen_ns - b->seen_ns;
 	if (says_same(a, b))
 		return apart > 0 ? a : b;
 	/* Nobody knows when that was, see bc_identity_decode_time(). */
@@ -405,7 +421,7 @@ static bool meet_loaded(struct entry *entry, const struct bc_identity *is)
  */
 static bool loads(const struct bucket *bucket, struct bc_identity *identity)
 {
-	if (!READ_ONCE(table.shown) && identity->seen_ns > bucket->dropped_ns + LOADED_SLACK)
+	if (!READ_ONCE(table.shown) && identity->seen_ns > dirs_dropped(bucket) + LOADED_SLACK)
 		return true;
 	identity->view = 0;
 	return !is_dir(identity);
@@ -416,7 +432,7 @@ static bool in_time(struct bucket *bucket, const struct bc_identity *identity, e
 {
 	if (reason == RENAMED)
 		drop_now(bucket);
-	return reason != SEEN || identity->seen_ns > bucket->dropped_ns;
+	return reason != SEEN || identity->seen_ns > dirs_dropped(bucket);
 }
 
 /* Nothing is known. bucket->lock held. */
@@ -501,8 +517,10 @@ static void forget_rights(struct bucket *bucket)
 	struct entry *entry;
 
 	for (entry = bucket->first; entry; entry = entry->next) {
-		if (entry->loaded_rights)
+		if (entry->loaded_rights) {
 			entry->identity.view = 0;
+			entry->identity.seen_ns = S64_MIN;
+		}
 	}
 }
 
@@ -521,7 +539,7 @@ static void forget_loaded_rights(void)
 }
 
 /* Tiers are told within a minute of each other, and of what is shown meanwhile. */
-#define SAVED_SLACK	(150 * NSEC_PER_SEC)
+#define SAVED_SLACK	(150LL * NSEC_PER_SEC)
 
 /**
  * bc_identity_loading - what a tier knew is to be loaded
@@ -530,17 +548,29 @@ static void forget_loaded_rights(void)
  * A tier that was away does not know that something was removed, or shown with other rights,
  * meanwhile: if another was told later, who may do what is known by that one alone. Callers
  * exclude each other, also until what the tier knew is in. Process context.
- * Return: whether the rights that it knew may be taken; else their view is to be 0.
+ * Return: whether the rights that it knew may be taken; else their view is to be 0, and seen_ns
+ * S64_MIN.
  */
 bool bc_identity_loading(s64 saved_ns)
 {
-	s64 before_ns = table.saved_ns;
+	s64 before_ns = READ_ONCE(table.saved_ns);
 
-	table.saved_ns = max(before_ns, saved_ns);
+	WRITE_ONCE(table.saved_ns, max(before_ns, saved_ns));
 	/* S64_MIN: it is the first. */
 	if (before_ns != S64_MIN && saved_ns - before_ns > SAVED_SLACK)
 		forget_loaded_rights();
 	return before_ns == S64_MIN || before_ns - saved_ns <= SAVED_SLACK;
+}
+
+/**
+ * bc_identity_saved - what is here was told a tier
+ * @saved_ns: boot clock when it was
+ *
+ * What comes from a tier later, and is of that time, is no news.
+ */
+void bc_identity_saved(s64 saved_ns)
+{
+	WRITE_ONCE(table.saved_ns, max(READ_ONCE(table.saved_ns), saved_ns));
 }
 
 /**
@@ -708,7 +738,7 @@ static bool meet_dir(struct bucket *bucket, struct entry *entry, const struct bc
 		*nonce = was->nonce;
 		return false;
 	}
-	if (shown->asked_ns <= bucket->dropped_ns || was->kind != BC_IDENTITY_DIR)
+	if (shown->asked_ns <= dirs_dropped(bucket) || was->kind != BC_IDENTITY_DIR)
 		return take_view(entry);
 	*nonce = choose_nonce(was, shown, *nonce);
 	entry->used = true;
@@ -757,7 +787,7 @@ u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
 	set_shown();
 	spin_lock(&bucket->lock);
 	entry = *find_link(bucket, volume, path);
-	late = shown->asked_ns <= bucket->dropped_ns;
+	late = shown->asked_ns <= dirs_dropped(bucket);
 	if (entry && shown->asked_ns < entry->identity.seen_ns)
 		late = true;
 	else if (entry)
@@ -781,17 +811,22 @@ u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
  * @path: path hash of the directory
  *
  * It is kept as long as what is below. Process context, does not sleep.
+ * Return: whether that is news: what is above it is to be kept, too.
  */
-void bc_identity_use(const struct bc_key *volume, const struct bc_key *path)
+bool bc_identity_use(const struct bc_key *volume, const struct bc_key *path)
 {
 	struct bucket *bucket = bucket_of(path);
 	struct entry *entry;
+	bool is_new = false;
 
 	spin_lock(&bucket->lock);
 	entry = *find_link(bucket, volume, path);
-	if (entry)
+	if (entry) {
+		is_new = !entry->used;
 		entry->used = true;
+	}
 	spin_unlock(&bucket->lock);
+	return is_new;
 }
 
 /**
@@ -1077,6 +1112,7 @@ int bc_identity_init(u32 max)
 		table.buckets[i].first = NULL;
 		table.buckets[i].forgot_ns = S64_MIN;
 		table.buckets[i].dropped_ns = S64_MIN;
+		table.buckets[i].dropped_dirs_ns = S64_MIN;
 	}
 	atomic_set(&table.count, 0);
 	atomic_set(&table.marks, 0);

@@ -46,7 +46,8 @@ struct bc_lower_attr {
  * @lower: what the lower showed when the version was recorded; mode, uid, gid and ino: last
  * @view: which lower showed mode, uid and gid, and below which incarnation of the directory, see
  *	known.c; 0 = they are not known, or not those of the version
- * @seen_ns: boot clock before the lower was asked for them; may be negative
+ * @seen_ns: boot clock before the lower was asked for them; may be negative; 0 = they are not known,
+ *	nor since when; S64_MIN = nothing is known of them, not even that
  * @nonce: of directories: a number of this incarnation, which those below are bound to; 0 = none
  * @moved: what the lower showed later, the version being the same; not kept on a tier
  * @moved_ns: boot clock when it first showed that; 0 = it did not move
@@ -96,7 +97,7 @@ void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *pat
 			   const struct bc_shown *shown);
 u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
 			 const struct bc_shown *shown, u32 nonce);
-void bc_identity_use(const struct bc_key *volume, const struct bc_key *path);
+bool bc_identity_use(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_drop(const struct bc_key *volume, const struct bc_key *path);
 void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *path, s64 asked_ns);
 void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path);
@@ -135,6 +136,7 @@ bool bc_identity_decode(const struct bc_disk_identity *disk, s64 now_ns, s64 now
 __le64 bc_identity_encode_time(s64 ns, s64 now_ns, s64 now_seconds);
 s64 bc_identity_decode_time(__le64 seconds, s64 now_ns, s64 now_seconds);
 bool bc_identity_loading(s64 saved_ns);
+void bc_identity_saved(s64 saved_ns);
 int bc_identity_insert_loaded(const struct bc_identity *identity);
 int bc_identity_for_each(int (*fn)(const struct bc_identity *identity, void *arg), void *arg);
 

@@ -78,7 +78,7 @@ static u64 max_blocks_of_all(void)
 	u32 slot = 0;
 
 	while ((tier = bc_tier_next(&slot))) {
-		if (!READ_ONCE(tier->failed))
+		if (bc_tier_is_home(tier))
 			blocks += max_blocks(tier);
 		bc_tier_put(tier);
 	}

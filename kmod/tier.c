@@ -336,7 +336,11 @@ void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info)
 	strscpy(info->name, tier->name, sizeof(info->name));
 	memcpy(info->uuid, tier->super.uuid, BC_UUID_SIZE);
 	strscpy(info->label, tier->super.label, sizeof(info->label));
-	info->state = tier->failed ? BC_TIER_FAILED : BC_TIER_LIVE;
+	info->state = BC_TIER_LIVE;
+	if (READ_ONCE(tier->read_only))
+		info->state = BC_TIER_READ_ONLY;
+	if (READ_ONCE(tier->failed))
+		info->state = BC_TIER_FAILED;
 	info->device_bytes = layout->device_bytes;
 	info->table_bytes = layout->frames_offset;
 	info->frame_bytes = layout->frame_count << BC_CHUNK_SHIFT;
@@ -349,6 +353,6 @@ void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info)
 	info->chunks_max = tier->index.entries;
 	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +
 		       bc_evict_memory(&tier->evict) +
-		       (layout->clean_units << BC_UNIT_SHIFT) + layout->clean_units / 8;
+		       bc_clean_memory(tier);
 	info->was_clean = tier->was_clean;
 }

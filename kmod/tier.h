@@ -35,7 +35,8 @@ struct bc_tier {
 	struct bc_super super;
 	u32 sector_mask;		/* logical block size - 1 */
 	bool was_clean;
-	bool failed;			/* serves no more: too many I/O errors in a row */
+	bool failed;			/* serves no more: too many reads failed in a row */
+	bool read_only;			/* nothing more is kept: too many writes did */
 	atomic_t errors[2];		/* I/O errors since the last success; READ, WRITE */
 	struct work_struct failed_work;	/* tells of it; from failed on, until it is detached */
 	struct percpu_ref ref;
@@ -49,7 +50,8 @@ struct bc_tier {
 	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
 	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
 	u64 units_dirty;			/* their number */
-	struct mutex table_mutex;		/* one writer of the table at a time */
+	struct mutex table_mutex;		/* one writer of the table at a time, and of batch */
+	struct bc_clean_batch *batch;		/* units that are being written, see clean.c */
 	struct delayed_work table_work;
 	struct delayed_work identity_work;
 	u32 identity_changes;			/* of the table when it was last written */
@@ -92,6 +94,12 @@ void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info);
 
 /* The tier of a slot below BC_TIERS_MAX, or NULL. */
 struct bc_tier *bc_tier_slot(u32 slot);
+
+/* Are chunks to be stored on it? */
+static inline bool bc_tier_is_home(const struct bc_tier *tier)
+{
+	return !READ_ONCE(tier->failed) && !READ_ONCE(tier->read_only);
+}
 
 /* The next tier, from *@slot on, which moves behind it; NULL if there is none. */
 struct bc_tier *bc_tier_next(u32 *slot);
@@ -221,6 +229,9 @@ static inline sector_t bc_tier_sector(const struct bc_tier *tier, u32 frame, u32
 /* Read the table and rebuild index and free space from it. */
 int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack);
 void bc_clean_free(struct bc_tier *tier);
+
+/* Bytes of memory in use. */
+size_t bc_clean_memory(const struct bc_tier *tier);
 
 /* The image's descriptors of a place. tier->lock held, or the place's entry pinned. */
 struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot);

@@ -30,7 +30,13 @@ static void failed_work(struct work_struct *work)
 {
 	struct bc_tier *tier = container_of(work, struct bc_tier, failed_work);
 
+	struct bc_tier *found = bc_tier_named(tier->name);
+
+	/* Of one that is being detached more is told when it is. */
+	if (!found)
+		return;
 	bc_netlink_announce_tier(tier->name);
+	bc_tier_put(found);
 }
 
 void bc_tier_io_prepare(struct bc_tier *tier)
@@ -40,7 +46,8 @@ void bc_tier_io_prepare(struct bc_tier *tier)
 
 void bc_tier_io_result(struct bc_tier *tier, int rw, int error)
 {
-	/* A device that only reads still would be home to chunks that are never kept. */
+	/* A device that only reads still serves what it has, and is home to nothing. */
+	bool *failed = rw == WRITE ? &tier->read_only : &tier->failed;
 	atomic_t *errors = &tier->errors[rw];
 
 	if (likely(!error)) {
@@ -48,11 +55,12 @@ void bc_tier_io_result(struct bc_tier *tier, int rw, int error)
 			atomic_set(errors, 0);
 		return;
 	}
-	if (atomic_inc_return(errors) != ERRORS_MAX || xchg(&tier->failed, true))
+	if (atomic_inc_return(errors) != ERRORS_MAX || xchg(failed, true))
 		return;
 	bc_tier_homes();
-	pr_err("%s: %d %s errors in a row: tier serves no more; replace the device, then detach it\n",
-	       tier->name, ERRORS_MAX, rw == WRITE ? "write" : "read");
+	pr_err("%s: %d %s errors in a row: tier %s; replace the device, then detach it\n",
+	       tier->name, ERRORS_MAX, rw == WRITE ? "write" : "read",
+	       rw == WRITE ? "keeps nothing more" : "serves no more");
 	queue_work(bc_table_wq, &tier->failed_work);
 }
 

@@ -96,7 +96,7 @@ static void give_homes(void)
 	for (slot = 0; slot < BC_TIERS_MAX; slot++)
 		WRITE_ONCE(homes.weights[slot], 0);
 	for (slot = 0; slot < BC_TIERS_MAX; slot++) {
-		if (tier_at(slot) && !READ_ONCE(tier_at(slot)->failed))
+		if (tier_at(slot) && bc_tier_is_home(tier_at(slot)))
 			add_home(slot);
 	}
 }
@@ -183,6 +183,12 @@ static bool is_whole(const struct bc_hit *hit, u32 bytes)
 	return hit->bytes == bytes && hit->valid == bc_blocks_of(bytes);
 }
 
+/* A part that nothing can be added to is less than what another tier will have. */
+static bool is_of_use(const struct bc_tier *tier, const struct bc_hit *hit, u32 bytes)
+{
+	return is_whole(hit, bytes) || !READ_ONCE(tier->read_only);
+}
+
 /* Of a chunk that is in two tiers: is this the one to use? */
 static bool better(const struct bc_hit *a, const struct bc_hit *b, u32 bytes)
 {
@@ -200,7 +206,7 @@ struct bc_tier *bc_tier_find(const struct bc_key *key, u32 chunk, u32 bytes, str
 	walk_begin(&walk, key, chunk);
 	while ((tier = walk_next(&walk))) {
 		if (bc_index_peek(&tier->index, key, chunk, &now) &&
-		    (!best || better(&now, hit, bytes))) {
+		    is_of_use(tier, &now, bytes) && (!best || better(&now, hit, bytes))) {
 			swap(best, tier);
 			*hit = now;
 		}
@@ -242,7 +248,8 @@ struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, u32 bytes, s
 	while ((tier = walk_next(&walk))) {
 		move_tick(&tier->index);
 		if (bc_index_lookup(&tier->index, key, chunk, hit)) {
-			if (is_whole(hit, bytes) || READ_ONCE(homes.count) < 2)
+			if (is_whole(hit, bytes) ||
+			    (READ_ONCE(homes.count) < 2 && !READ_ONCE(tier->read_only)))
 				return tier;
 			/* Another may have more of it: who fetches the rest asks for that one. */
 			bc_tier_unpin(tier, hit->id);
@@ -264,6 +271,10 @@ static struct bc_tier *place_for(const struct bc_key *key, u32 chunk, u32 bytes)
 
 	walk_begin(&walk, key, chunk);
 	while ((tier = walk_next(&walk))) {
+		if (READ_ONCE(tier->read_only)) {
+			bc_tier_put(tier);
+			continue;
+		}
 		if (!pinned || bc_pins_room(tier, blocks)) {
 			if (first)
 				bc_tier_put(first);
@@ -281,7 +292,13 @@ struct bc_tier *bc_tier_for(const struct bc_key *key, u32 chunk, u32 bytes)
 {
 	struct bc_hit hit;
 
-	return bc_tier_find(key, chunk, bytes, &hit) ?: place_for(key, chunk, bytes);
+	struct bc_tier *tier = bc_tier_find(key, chunk, bytes, &hit);
+
+	if (tier && READ_ONCE(tier->read_only)) {
+		bc_tier_put(tier);
+		tier = NULL;
+	}
+	return tier ?: place_for(key, chunk, bytes);
 }
 
 u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)

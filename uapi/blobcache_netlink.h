@@ -87,6 +87,7 @@ enum bc_tier_state {
 	BC_TIER_LIVE,
 	BC_TIER_FAILED,
 	BC_TIER_DETACHED,
+	BC_TIER_READ_ONLY,	/* serves what it has, keeps nothing more */
 };
 
 enum bc_tier_attr {

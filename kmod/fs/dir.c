@@ -197,6 +197,20 @@ static u64 deadline_of(const struct bc_mount *mount)
 	return get_jiffies_64() + msecs_to_jiffies(mount->options.deadline_ms);
 }
 
+/* Nobody goes through that twice, for one component after the other. */
+static bool is_in_vain(const struct bc_mount *mount)
+{
+	return time_before64(get_jiffies_64(), READ_ONCE(mount->in_vain_until));
+}
+
+/* By when a walk over known names wants an answer. */
+static u64 walk_deadline(const struct bc_mount *mount)
+{
+	if (is_in_vain(mount))
+		return get_jiffies_64() + msecs_to_jiffies(bc_patience_ms());
+	return deadline_of(mount);
+}
+
 static unsigned long until(u64 deadline)
 {
 	u64 now = get_jiffies_64();
@@ -262,6 +276,7 @@ static int ask_once(struct dentry *dentry, unsigned long timeout, bool (*known)(
 /* Ask the lower again. Return: 1 good; 0 the lower has another file or none; or errno. */
 static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)(struct dentry *))
 {
+	struct bc_mount *mount = BC_M(dentry->d_sb);
 	u32 rounds = ASK_ROUNDS;
 	int error;
 
@@ -275,6 +290,8 @@ static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)
 		bc_known_gone(dentry);
 	if (is_refused(error))
 		bc_known_refused(dentry);
+	if (error == -ETIMEDOUT && timeout > msecs_to_jiffies(bc_patience_ms()))
+		WRITE_ONCE(mount->in_vain_until, deadline_of(mount));
 	return min(error, 1);
 }
 
@@ -423,7 +440,7 @@ int bc_dentry_settle_open(struct dentry *dentry)
 
 	if (!without_lower(dentry->d_fsdata) || bc_lower_is_suspect(mount))
 		return 0;
-	error = settle(dentry, deadline_of(mount));
+	error = settle(dentry, walk_deadline(mount));
 	if (error > 0)
 		return -ESTALE;
 	return bc_lower_lost(error) ? 0 : error;
@@ -433,7 +450,7 @@ int bc_dentry_settle_open(struct dentry *dentry)
 static int refresh_known(struct dentry *dentry)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
-	u64 deadline = deadline_of(mount);
+	u64 deadline = walk_deadline(mount);
 	int good = settle_above(dentry, deadline);
 
 	if (good > 0)
@@ -481,7 +498,8 @@ int bc_dentry_refresh_open(struct dentry *dentry, bool force)
 		return bc_dentry_refresh(dentry, force);
 	if (bc_lower_is_suspect(BC_M(dentry->d_sb)))
 		return 1;
-	good = ask_again(dentry, msecs_to_jiffies(bc_patience_ms()), NULL);
+	/* That this one is slow says nothing of the lower. */
+	good = ask_again(dentry, msecs_to_jiffies(bc_patience_ms()), is_known);
 	return bc_lower_lost(good) ? 1 : good;
 }
 
@@ -652,10 +670,13 @@ static struct dentry *lookup_failed(struct dentry *dentry, unsigned int flags, i
 }
 
 /* What those above it have left; enough to tell whether the lower is there, in any case. */
-static unsigned long name_timeout(const struct bc_mount *mount, u64 deadline)
+static unsigned long name_timeout(struct dentry *dentry, u64 deadline)
 {
+	const struct bc_mount *mount = BC_M(dentry->d_sb);
 	u64 least = min_t(u64, bc_patience_ms(), mount->options.deadline_ms);
 
+	if (is_in_vain(mount) && bc_known_exists(dentry))
+		return msecs_to_jiffies(least);
 	return max(until(deadline), msecs_to_jiffies(least));
 }
 
@@ -679,14 +700,16 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 
 	if (dentry->d_name.len > NAME_MAX)
 		return ERR_PTR(-ENAMETOOLONG);
-	error = settle_above(dentry, deadline);
+	error = settle_above(dentry, walk_deadline(mount));
 	/* The walk came here by rights that are not those of now. */
 	if (error > 0)
 		return ERR_PTR(-ESTALE);
 	asked_ns = ktime_get_boottime_ns();
 	if (!error)
-		error = bc_lower_lookup(dentry, name_timeout(mount, deadline), bc_known_exists,
+		error = bc_lower_lookup(dentry, name_timeout(dentry, deadline), bc_known_exists,
 					&lower, &generation, &stat);
+	if (error == -ETIMEDOUT && bc_known_exists(dentry))
+		WRITE_ONCE(mount->in_vain_until, deadline_of(mount));
 	if (error)
 		return lookup_failed(dentry, flags, error);
 	inode = bc_dentry_inode(dentry, &stat, asked_ns);

@@ -112,6 +112,8 @@ enum bc_mount_flag {
  * @root_view: see there; fixed
  * @renaming: directories that are being renamed now
  * @lower_generation: counts changes of @lower, beginning with 1
+ * @in_vain_until: a known name was waited for in vain, the lower being there: until then others are
+ *	not waited for as long
  * @statfs: the last one that the lower gave
  * @calls: waiting for one of the running ones to end, all of them for @lower
  * @calls_inside: begun, in whichever lower
@@ -139,6 +141,7 @@ struct bc_mount {
 	u32 root_view;
 	atomic_t renaming;
 	u64 lower_generation;
+	u64 in_vain_until;		/* jiffies64, without the lock */
 	struct kstatfs statfs;
 	struct list_head calls;
 	struct list_head calls_inside;

@@ -166,14 +166,21 @@ static void seen_dir(struct dentry *dentry, const struct bc_key *key, const stru
 }
 
 /* What was shown below them is of use only as long as the directories above are known. */
-static void use_parent(struct dentry *dentry, u64 renames)
+static void use_parents(struct dentry *dentry, u64 renames)
 {
-	struct dentry *parent = dget_parent(dentry);
+	const struct bc_key *volume = bc_client_volume_id(BC_M(dentry->d_sb)->client);
+	struct dentry *at = dget(dentry), *parent;
+	bool is_new = true;
 	struct bc_key key;
 
-	if (!IS_ROOT(parent) && key_of(parent, BC_I(d_inode(parent)), renames, &key))
-		bc_identity_use(bc_client_volume_id(BC_M(dentry->d_sb)->client), &key);
-	dput(parent);
+	while (is_new && !IS_ROOT(at)) {
+		parent = dget_parent(at);
+		dput(at);
+		at = parent;
+		is_new = !IS_ROOT(at) && key_of(at, BC_I(d_inode(at)), renames, &key) &&
+			 bc_identity_use(volume, &key);
+	}
+	dput(at);
 }
 
 static void record(struct dentry *dentry, const struct bc_key *key, const struct bc_shown *shown)
@@ -215,7 +222,7 @@ void bc_known_seen(struct dentry *dentry, struct inode *inode)
 	}
 	shown_of(dentry, visible, &shown);
 	record(dentry, &key, &shown);
-	use_parent(dentry, renames);
+	use_parents(dentry, renames);
 	smp_rmb();	/* the same */
 	/* A directory above was renamed since, or it was shown anew: what was put in may be old. */
 	if (!renames_are(mount, renames) || !is_reachable(dentry) ||

@@ -149,8 +149,7 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 	int error;
 
 	if (d_in_lookup(dentry)) {
-		/* Whether this is the first walk is not told: it is the last, then. */
-		found = bc_lookup(dir, dentry, LOOKUP_REVAL);
+		found = bc_lookup(dir, dentry, 0);
 		if (IS_ERR(found))
 			return PTR_ERR(found);
 		if (found)

@@ -7,6 +7,7 @@
 # reads are right, and come from the tier again.
 #
 # vm: kernel=debug disk=data:64M mem=1G timeout=300
+# vm: allow=kmemleak:.Cannot.allocate.a.scan.area
 
 import errno
 import os

@@ -24,7 +24,7 @@ struct field {
 	const char *const *names;	/* FIELD_ENUM: ended by NULL */
 };
 
-static const char *const tier_states[] = { "live", "failed", "detached", NULL };
+static const char *const tier_states[] = { "live", "failed", "detached", "read-only", NULL };
 static const char *const consistencies[] = { "strict", "close-to-open", "immutable", NULL };
 static const char *const losses[] = { "lower", "wait", "fail", NULL };
 static const char *const request_kinds[] = { "fetch", "resolve", NULL };
