@@ -93,7 +93,7 @@ static int save_kind(struct save *save, enum bc_identity_kind kind, u64 skip, u6
 	return bc_identity_for_each(save_one, save);
 }
 
-/* In tables that are smaller than that in memory directories have so much of it, if files want it. */
+/* In tables smaller than that in memory directories have so much of it, if files want the rest. */
 #define DIRS_SHARE	4
 
 /*

@@ -46,7 +46,7 @@ struct bc_lower_attr {
  * @lower: what the lower showed when the version was recorded; mode, uid, gid and ino: last
  * @view: which lower showed mode, uid and gid, and below which incarnation of the directory, see
  *	known.c; 0 = they are not known, or not those of the version
- * @seen_ns: boot clock before the lower was asked for them; may be negative; 0 = they are not known,
+ * @seen_ns: boot clock before the lower was asked for them; may be negative; 0 = not known,
  *	nor since when; S64_MIN = nothing is known of them, not even that
  * @nonce: of directories: a number of this incarnation, which those below are bound to; 0 = none
  * @moved: what the lower showed later, the version being the same; not kept on a tier
