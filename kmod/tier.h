@@ -50,7 +50,7 @@ struct bc_tier {
 	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
 	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
 	u64 units_dirty;			/* their number */
-	struct mutex table_mutex;		/* one writer of the table at a time, and of batch */
+	struct mutex table_mutex;		/* one writer of the table at a time */
 	struct bc_clean_batch *batch;		/* units that are being written, see clean.c */
 	struct delayed_work table_work;
 	struct delayed_work identity_work;
