@@ -64,9 +64,12 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 	return ret;
 }
 
+/* So often a chunk may come to the tier, and be gone again, before it is read. */
+#define READ_ROUNDS	1000
+
 void bc_fill_read(struct bc_io *io)
 {
-	u32 chunk = io->pos >> BC_CHUNK_SHIFT;
+	u32 chunk = io->pos >> BC_CHUNK_SHIFT, rounds = READ_ROUNDS;
 	struct bc_object *object = io->object;
 	struct bc_fill *fill;
 	u16 valid;
@@ -86,7 +89,9 @@ void bc_fill_read(struct bc_io *io)
 			/* It reached the tier meanwhile. */
 			if (bc_tier_read(io, &valid))
 				return;
-			ret = -EAGAIN;
+			/* If that is no coincidence, somebody must not wait for ever. */
+			ret = WARN_ON_ONCE(!--rounds) ? -EIO : -EAGAIN;
+			cond_resched();
 			continue;
 		}
 		ret = join(fill, io);

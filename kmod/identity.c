@@ -570,7 +570,9 @@ bool bc_identity_loading(s64 saved_ns)
  */
 void bc_identity_saved(s64 saved_ns)
 {
-	WRITE_ONCE(table.saved_ns, max(READ_ONCE(table.saved_ns), saved_ns));
+	/* Of what no lower has shown yet other tiers may know more. */
+	if (READ_ONCE(table.shown))
+		WRITE_ONCE(table.saved_ns, max(READ_ONCE(table.saved_ns), saved_ns));
 }
 
 /**
@@ -817,14 +819,14 @@ bool bc_identity_use(const struct bc_key *volume, const struct bc_key *path)
 {
 	struct bucket *bucket = bucket_of(path);
 	struct entry *entry;
-	bool is_new = false;
+	bool is_new;
 
 	spin_lock(&bucket->lock);
 	entry = *find_link(bucket, volume, path);
-	if (entry) {
-		is_new = !entry->used;
+	/* If it had to go, it comes back when it is looked up. */
+	is_new = !entry || !entry->used;
+	if (entry)
 		entry->used = true;
-	}
 	spin_unlock(&bucket->lock);
 	return is_new;
 }

@@ -25,6 +25,7 @@ static struct {
 	u32 weights[BC_TIERS_MAX];
 	u8 slots[BC_TIERS_MAX];
 	u32 count;
+	u32 serving;	/* tiers that are read from, homes or not */
 } homes __read_mostly;
 
 static DEFINE_SPINLOCK(set_lock);	/* for writers of both; interrupts off */
@@ -89,16 +90,20 @@ static void add_home(u32 slot)
 
 static void give_homes(void)
 {
-	u32 slot;
+	u32 slot, serving = 0;
 
 	lockdep_assert_held(&set_lock);
 	WRITE_ONCE(homes.count, 0);
 	for (slot = 0; slot < BC_TIERS_MAX; slot++)
 		WRITE_ONCE(homes.weights[slot], 0);
 	for (slot = 0; slot < BC_TIERS_MAX; slot++) {
-		if (tier_at(slot) && bc_tier_is_home(tier_at(slot)))
+		if (!tier_at(slot))
+			continue;
+		serving += !READ_ONCE(tier_at(slot)->failed);
+		if (bc_tier_is_home(tier_at(slot)))
 			add_home(slot);
 	}
+	WRITE_ONCE(homes.serving, serving);
 }
 
 void bc_tier_homes(void)
@@ -227,12 +232,33 @@ static void move_tick(struct bc_index *index)
 		WRITE_ONCE(index->tick, tick);
 }
 
-/* As bc_tier_find(), and the entry is pinned, and was used. */
+/* A part on a tier that takes no more: better than nothing, for who reads. */
+static struct bc_tier *find_part(const struct bc_key *key, u32 chunk)
+{
+	struct bc_tier *tier;
+	struct bc_hit now;
+	struct walk walk;
+
+	walk_begin(&walk, key, chunk);
+	while ((tier = walk_next(&walk))) {
+		if (bc_index_peek(&tier->index, key, chunk, &now))
+			break;
+		bc_tier_put(tier);
+	}
+	return tier;
+}
+
+/*
+ * As bc_tier_find(), and the entry is pinned, and was used. Who fetches what is missing goes by that
+ * function alone: what it finds must be found here, else the reader comes back for ever.
+ */
 static struct bc_tier *lookup_best(const struct bc_key *key, u32 chunk, u32 bytes,
 				   struct bc_hit *hit)
 {
 	struct bc_tier *tier = bc_tier_find(key, chunk, bytes, hit);
 
+	if (!tier)
+		tier = find_part(key, chunk);
 	if (!tier || bc_index_lookup(&tier->index, key, chunk, hit))
 		return tier;
 	bc_tier_put(tier);
@@ -248,8 +274,7 @@ struct bc_tier *bc_tier_lookup(const struct bc_key *key, u32 chunk, u32 bytes, s
 	while ((tier = walk_next(&walk))) {
 		move_tick(&tier->index);
 		if (bc_index_lookup(&tier->index, key, chunk, hit)) {
-			if (is_whole(hit, bytes) ||
-			    (READ_ONCE(homes.count) < 2 && !READ_ONCE(tier->read_only)))
+			if (is_whole(hit, bytes) || READ_ONCE(homes.serving) < 2)
 				return tier;
 			/* Another may have more of it: who fetches the rest asks for that one. */
 			bc_tier_unpin(tier, hit->id);
@@ -314,7 +339,7 @@ u16 bc_tier_blocks(const struct bc_key *key, u32 chunk, u32 bytes)
 
 bool bc_tier_serves(void)
 {
-	return READ_ONCE(homes.count);
+	return READ_ONCE(homes.serving);
 }
 
 u64 bc_tier_resident(const struct bc_key *key, u64 size)

@@ -203,6 +203,13 @@ static bool is_in_vain(const struct bc_mount *mount)
 	return time_before64(get_jiffies_64(), READ_ONCE(mount->in_vain_until));
 }
 
+/* A known name was waited for, up to @timeout, with that result. One that was not long says nothing. */
+static void set_in_vain(struct bc_mount *mount, unsigned long timeout, int error)
+{
+	if (error == -ETIMEDOUT && timeout > msecs_to_jiffies(bc_patience_ms()))
+		WRITE_ONCE(mount->in_vain_until, deadline_of(mount));
+}
+
 /* By when a walk over known names wants an answer. */
 static u64 walk_deadline(const struct bc_mount *mount)
 {
@@ -290,8 +297,7 @@ static int ask_again(struct dentry *dentry, unsigned long timeout, bool (*known)
 		bc_known_gone(dentry);
 	if (is_refused(error))
 		bc_known_refused(dentry);
-	if (error == -ETIMEDOUT && timeout > msecs_to_jiffies(bc_patience_ms()))
-		WRITE_ONCE(mount->in_vain_until, deadline_of(mount));
+	set_in_vain(mount, timeout, error);
 	return min(error, 1);
 }
 
@@ -690,6 +696,7 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 {
 	struct bc_mount *mount = BC_M(dir->i_sb);
 	u64 deadline = deadline_of(mount);
+	unsigned long timeout;
 	struct dentry *found;
 	struct inode *inode;
 	struct path lower;
@@ -705,11 +712,12 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 	if (error > 0)
 		return ERR_PTR(-ESTALE);
 	asked_ns = ktime_get_boottime_ns();
+	timeout = name_timeout(dentry, deadline);
 	if (!error)
-		error = bc_lower_lookup(dentry, name_timeout(dentry, deadline), bc_known_exists,
-					&lower, &generation, &stat);
-	if (error == -ETIMEDOUT && bc_known_exists(dentry))
-		WRITE_ONCE(mount->in_vain_until, deadline_of(mount));
+		error = bc_lower_lookup(dentry, timeout, bc_known_exists, &lower, &generation,
+					&stat);
+	if (error && bc_known_exists(dentry))
+		set_in_vain(mount, timeout, error);
 	if (error)
 		return lookup_failed(dentry, flags, error);
 	inode = bc_dentry_inode(dentry, &stat, asked_ns);

@@ -285,6 +285,7 @@ void bc_lower_replace(struct bc_mount *mount, struct path *lower)
 	spin_lock(&mount->lower_lock);
 	swap(mount->lower, *lower);
 	WRITE_ONCE(mount->lower_generation, mount->lower_generation + 1);
+	WRITE_ONCE(mount->in_vain_until, 0);
 	bc_lower_set_type(mount);
 	probe = trust(mount);
 	bc_calls_miss(mount);
