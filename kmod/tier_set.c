@@ -249,8 +249,8 @@ static struct bc_tier *find_part(const struct bc_key *key, u32 chunk)
 }
 
 /*
- * As bc_tier_find(), and the entry is pinned, and was used. Who fetches what is missing goes by that
- * function alone: what it finds must be found here, else the reader comes back for ever.
+ * As bc_tier_find(), and the entry is pinned, and was used. Who fetches what is missing goes by
+ * that function alone: what it finds must be found here, else the reader comes back for ever.
  */
 static struct bc_tier *lookup_best(const struct bc_key *key, u32 chunk, u32 bytes,
 				   struct bc_hit *hit)

@@ -203,7 +203,7 @@ static bool is_in_vain(const struct bc_mount *mount)
 	return time_before64(get_jiffies_64(), READ_ONCE(mount->in_vain_until));
 }
 
-/* A known name was waited for, up to @timeout, with that result. One that was not long says nothing. */
+/* A known name was waited for, up to @timeout, with that result. A short wait says nothing. */
 static void set_in_vain(struct bc_mount *mount, unsigned long timeout, int error)
 {
 	if (error == -ETIMEDOUT && timeout > msecs_to_jiffies(bc_patience_ms()))
