@@ -12,102 +12,51 @@
 #
 # vm: mem=1G timeout=240
 
-import ctypes
 import errno
 import mmap
 import os
-import select
 import shutil
 import stat
-import struct
 import subprocess
 import threading
 import time
 
+import fuseserver
 import vmtest as t
 
 L1, L2, L3, TARGET, WAIT = "/mnt/l1", "/mnt/l2", "/mnt/l3", "/mnt/a", "/mnt/b"
 DATA = b"x" * 100
 
 
-class Server(threading.Thread):
+class Files(fuseserver.Server):
     """A directory in which every name is a file; see the attributes for what it does."""
 
-    LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, INIT, OPENDIR = 1, 2, 3, 14, 15, 17, 26, 27
-    SILENT = (FORGET, 36, 42)
-
-    def __init__(self, directory):
-        super().__init__(daemon=True)
-        self.frozen = False         # nothing is answered
-        self.closed = False         # the connection is cut
+    def __init__(self):
+        super().__init__()
         self.lookup_errors = {}     # of names
         self.read_errors = {}
         self.root_error = 0         # of getattr of the root; None = no answer
         self.names, self.nodes = {}, {}
-        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
-        os.makedirs(directory, exist_ok=True)
-        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
-        if t.LIBC.mount(b"bctest", directory.encode(), b"fuse.bctest", 0, options):
-            t.bail(f"mount: {os.strerror(ctypes.get_errno())}")
-        self.start()
 
-    def attr(self, node):
-        mode = 0o40755 if node == 1 else 0o100644
-        return struct.pack("<6Q10I", node, len(DATA), 1, 1000, 1000, 1000, 0, 0, 0,
-                           mode, 1, 0, 0, 0, 4096, 0)
+    @staticmethod
+    def attr(node):
+        return fuseserver.attr(node, 0o40755 if node == fuseserver.ROOT else 0o100644, len(DATA))
 
     def answer(self, opcode, node, body):
-        """Bytes, or an errno, or None."""
-        if opcode == self.INIT:
-            return struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 64, 48, 65536, 1, 0, 0, *[0] * 8)
-        if opcode == self.LOOKUP:
+        if opcode == fuseserver.LOOKUP:
             name = body.rstrip(b"\0").decode()
             if name in self.lookup_errors:
                 return self.lookup_errors[name]
             child = self.names.setdefault(name, len(self.names) + 2)
             self.nodes[child] = name
-            return struct.pack("<4Q2I", child, 0, 0, 0, 0, 0) + self.attr(child)
-        if opcode == self.GETATTR:
-            if node == 1 and self.root_error != 0:
+            return fuseserver.entry_out(child, self.attr(child))
+        if opcode == fuseserver.GETATTR:
+            if node == fuseserver.ROOT and self.root_error != 0:
                 return self.root_error
-            return struct.pack("<Q2I", 0, 0, 0) + self.attr(node)
-        if opcode in (self.OPEN, self.OPENDIR):
-            return struct.pack("<Q2I", 0, 0, 0)
-        if opcode == self.READ:
-            error = self.read_errors.get(self.nodes.get(node))
-            offset, size = struct.unpack_from("<QI", body, 8)
-            return error or DATA[offset:offset + size]
-        if opcode == self.STATFS:
-            return struct.pack("<5Q10I", *[0] * 5, 4096, 255, 4096, *[0] * 7)
+            return fuseserver.attr_out(self.attr(node))
+        if opcode == fuseserver.READ:
+            return self.read_errors.get(self.nodes.get(node)) or fuseserver.part(DATA, body)
         return errno.ENOSYS
-
-    def serve(self, request):
-        _, opcode, unique, node = struct.unpack_from("<IIQQ", request)
-        if opcode in self.SILENT:
-            return
-        reply = self.answer(opcode, node, request[40:])
-        while reply is None and not self.closed:
-            if self.root_error is not None:
-                reply = self.answer(opcode, node, request[40:])
-            time.sleep(0.02)
-        if self.closed:
-            return
-        error, data = (-reply, b"") if isinstance(reply, int) else (0, reply)
-        try:
-            os.write(self.fd, struct.pack("<IiQ", 16 + len(data), error, unique) + data)
-        except FileNotFoundError:
-            pass        # it was interrupted
-
-    def run(self):
-        while not self.closed:
-            if self.frozen or not select.select([self.fd], [], [], 0.02)[0]:
-                time.sleep(0.02 if self.frozen else 0)
-                continue
-            try:
-                self.serve(os.read(self.fd, 1 << 17))
-            except BlockingIOError:
-                pass
-        os.close(self.fd)
 
 
 class Call(threading.Thread):
@@ -259,7 +208,8 @@ os.chmod(f"{L2}/tool", 0o4755)
 t.run("mount", "--bind", L2, L3)
 t.run("mount", "-o", "remount,bind,nosuid,noexec", L3)
 
-lower_server = Server(L1)
+lower_server = Files()
+lower_server.mount(L1)
 # A long ttl: cachectl must not be the one who asks the lower.
 rc, said = t.mount(L1, TARGET, ro=True, volume="file:///nowhere", ttl="600s", deadline="20s")
 t.same(rc, 0, "mount", said)

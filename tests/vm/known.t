@@ -11,20 +11,17 @@
 #
 # vm: disk=data:64M timeout=300 mem=1500M
 
-import ctypes
-import errno
 import os
-import select
 import signal
 import stat
-import struct
 import subprocess
-import threading
 import time
 
+import fuseserver
 import hostile_daemon as h
 import vmtest as t
 from calls import as_user, caught
+from fuseserver import Node
 
 STORE, TARGET, OTHER = "/mnt/store", "/mnt/target", "/mnt/other"
 VOLUME = f"file://{STORE}"
@@ -61,105 +58,6 @@ class Lower:
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
-
-
-class Node:
-    """A file, of a name in the store, or a directory."""
-    count = 0
-
-    def __init__(self, mode, uid=0, data=None, **children):
-        Node.count += 1
-        self.ino = Node.count
-        self.mode, self.uid, self.data, self.children = mode, uid, data, children
-
-    @property
-    def type(self):
-        return stat.S_IFDIR if self.data is None else stat.S_IFREG
-
-    def walk(self, above=""):
-        for name, child in self.children.items():
-            yield above + name, child
-            yield from child.walk(f"{above}{name}/")
-
-
-class Server(threading.Thread):
-    """A FUSE server of a tree of nodes, which asks nobody who he is, and does what it is told."""
-
-    LOOKUP, FORGET, GETATTR, SETATTR, UNLINK, OPEN, READ, STATFS = 1, 2, 3, 4, 10, 14, 15, 17
-    INIT, OPENDIR, READDIR, CREATE = 26, 27, 28, 35
-    SILENT = (FORGET, 36, 42)
-
-    def __init__(self, directory, root):
-        super().__init__(daemon=True)
-        self.nodes = {1: root}
-        self.frozen = False
-        self.slow = 0       # seconds that a lookup takes
-        self.calls = []     # what was done in a node
-        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
-        os.makedirs(directory, exist_ok=True)
-        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
-        if t.LIBC.mount(b"bctest", directory.encode(), b"fuse.bctest", 0, options):
-            t.bail(f"mount: {os.strerror(ctypes.get_errno())}")
-        self.start()
-
-    def attr(self, node):
-        size = 0 if node.data is None else len(node.data)
-        return struct.pack("<6Q10I", node.ino, size, 1, 1000, 1000, 1000, 0, 0, 0,
-                           node.type | node.mode, 1, node.uid, 0, 0, 4096, 0)
-
-    def answer(self, opcode, nodeid, body):
-        """Bytes, or an errno."""
-        node = self.nodes.get(nodeid)
-        if opcode == self.INIT:
-            return struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 64, 48, 65536, 1, 0, 0, *[0] * 8)
-        if opcode == self.LOOKUP:
-            child = node.children.get(body.rstrip(b"\0").decode())
-            if not child:
-                return errno.ENOENT
-            self.nodes[child.ino + 100] = child
-            return struct.pack("<4Q2I", child.ino + 100, 0, 0, 0, 0, 0) + self.attr(child)
-        if opcode == self.GETATTR:
-            return struct.pack("<Q2I", 0, 0, 0) + self.attr(node)
-        if opcode in (self.SETATTR, self.UNLINK, self.CREATE):
-            self.calls.append((opcode, node.ino))
-            return errno.EUCLEAN
-        if opcode in (self.OPEN, self.OPENDIR):
-            self.calls.append((opcode, node.ino))
-            return struct.pack("<Q2I", 0, 0, 0)
-        if opcode == self.READ:
-            offset, size = struct.unpack_from("<QI", body, 8)
-            return node.data[offset:offset + size]
-        if opcode == self.READDIR:
-            return b""
-        if opcode == self.STATFS:
-            return struct.pack("<5Q10I", *[0] * 5, 4096, 255, 4096, *[0] * 7)
-        return errno.ENOSYS
-
-    def serve(self, request):
-        _, opcode, unique, nodeid = struct.unpack_from("<IIQQ", request)
-        if opcode in self.SILENT:
-            return
-        reply = self.answer(opcode, nodeid, request[40:])
-        error, data = (-reply, b"") if isinstance(reply, int) else (0, reply)
-        try:
-            os.write(self.fd, struct.pack("<IiQ", 16 + len(data), error, unique) + data)
-        except FileNotFoundError:
-            pass        # it was interrupted
-
-    def run(self):
-        while True:
-            if self.frozen or not select.select([self.fd], [], [], 0.02)[0]:
-                time.sleep(0.02 if self.frozen else 0)
-                continue
-            try:
-                request = os.read(self.fd, 1 << 17)
-            except BlockingIOError:
-                continue
-            late = self.slow if struct.unpack_from("<I", request, 4)[0] == self.LOOKUP else 0
-            if late:
-                threading.Timer(late, self.serve, (request,)).start()
-            else:
-                self.serve(request)
 
 
 def start_daemon():
@@ -276,12 +174,12 @@ def open_already(root):
     freeze_own()
     fds = [os.open(f"{TARGET2}/{n}", os.O_RDONLY) for n in ("many/m1", "open/seen")]
     root.children["many"].mode = 0o700
-    own.slow = 15
+    own.slow = {fuseserver.LOOKUP: 15}
     thaw_own()
     begin = time.monotonic()
     t.same([os.fstat(fd).st_size for fd in fds], [5000] * 2, "open files are asked about")
     t.ok(time.monotonic() - begin < 10, "... which does not wait for a slow lower", time.monotonic() - begin)
-    own.slow = 0
+    own.slow = {}
     t.same(os.fstat(fds[0]).st_size, 5000, "... nor fails because rights above are others")
     for fd in fds:
         os.close(fd)
@@ -316,10 +214,10 @@ def few_identities(root):
 def slow_lower(root):
     root.children["owned"].mode = 0o600
     t.drop_caches(3)
-    own.slow = 2
+    own.slow = {fuseserver.LOOKUP: 2}
     begin = time.monotonic()
     mode = os.stat(f"{TARGET2}/owned").st_mode & 0o777
-    own.slow = 0
+    own.slow = {}
     t.ok(time.monotonic() - begin > 1.8 and mode == 0o600, "a slow lower is waited for", oct(mode), time.monotonic() - begin)
 
 
@@ -432,7 +330,8 @@ for n, leaf in tree.walk():
         os.makedirs(os.path.dirname(f"{STORE2}/{n}"), exist_ok=True)
         with open(f"{STORE2}/{n}", "wb") as f:
             f.write(leaf.data)
-own = Server(OWN, tree)
+own = fuseserver.Tree(tree)
+own.mount(OWN)
 rights_taken_away(tree)
 another_directory(tree)
 below_another(tree)
