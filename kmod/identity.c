@@ -6,45 +6,15 @@
  * and out under it. Eviction is a clock whose hand walks the buckets; it takes
  * one bucket's lock at a time and none is held when it starts.
  */
-#include "identity.h"
+#include "identity_table.h"
 #include "key.h"
 
-struct entry {
-	struct entry *next;
-	bool used;		/* since the hand last came by */
-	bool loaded;		/* a tier knew it, and nobody has asked since */
-	bool loaded_rights;	/* a tier knew who may do what, and no lower said anything since */
-	struct bc_identity identity;
-};
-
-struct bucket {
-	spinlock_t lock;	/* for what follows, and the entries */
-	struct entry *first;
-	s64 forgot_ns;		/* when the last forgotten path, of all here, was asked for */
-	s64 dropped_ns;		/* what a lower was asked before says nothing of who may do what */
-	s64 dropped_dirs_ns;	/* nor of directories */
-};
-
-static struct {
-	struct bucket *buckets;
-	u32 mask;
-	u32 max;
-	atomic_t changes;
-	atomic_t count;
-	atomic_t marks;			/* entries with BC_IDENTITY_WRITTEN */
-	atomic_t dirs;			/* directories that have none */
-	atomic_t mounts;		/* whose lowers show what is here */
-	bool shown;			/* a lower has shown something since the module is there */
-	s64 saved_ns;			/* boot clock when a tier was told last, of those loaded */
-	spinlock_t lost_lock;		/* inside bucket->lock */
-	struct bc_lost lost[2];		/* marks that are gone; [1]: of directories */
-	atomic_t hand;
-} table;
+struct bc_ids bc_ids;
 
 static struct bucket *bucket_of(const struct bc_key *path)
 {
 	/* The volume is the path hash's key already. */
-	return &table.buckets[bc_key_hash(path, 0) & table.mask];
+	return &bc_ids.buckets[bc_key_hash(path, 0) & bc_ids.mask];
 }
 
 static bool matches(const struct entry *entry, const struct bc_key *volume,
@@ -89,38 +59,28 @@ bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 	return entry;
 }
 
-static bool is_mark(const struct bc_identity *identity)
-{
-	return identity->flags & BC_IDENTITY_WRITTEN;
-}
-
-static bool is_dir(const struct bc_identity *identity)
-{
-	return identity->kind == BC_IDENTITY_DIR && !is_mark(identity);
-}
-
-static void account(const struct bc_identity *was, const struct bc_identity *is)
+void bc_identity_account(const struct bc_identity *was, const struct bc_identity *is)
 {
 	int marks = (is && is_mark(is)) - (was && is_mark(was));
 	int dirs = (is && is_dir(is)) - (was && is_dir(was));
 
 	if (marks)
-		atomic_add_return(marks, &table.marks);
+		atomic_add_return(marks, &bc_ids.marks);
 	if (dirs)
-		atomic_add_return(dirs, &table.dirs);
+		atomic_add_return(dirs, &bc_ids.dirs);
 }
 
 static void remember_lost(const struct bc_identity *mark)
 {
-	struct bc_lost *lost = &table.lost[mark->kind == BC_IDENTITY_DIR];
+	struct bc_lost *lost = &bc_ids.lost[mark->kind == BC_IDENTITY_DIR];
 	/* One that is open for writing has not been written, or not for the last time. */
 	s64 written_at = mark->written_at ?: ktime_get_real_seconds();
 
-	spin_lock(&table.lost_lock);
+	spin_lock(&bc_ids.lost_lock);
 	lost->written_at = max(lost->written_at, written_at);
 	lost->written_from = max(lost->written_from, mark->written_from ?: written_at);
 	lost->mark_ns = max(lost->mark_ns, mark->mark_ns);
-	spin_unlock(&table.lost_lock);
+	spin_unlock(&bc_ids.lost_lock);
 }
 
 /*
@@ -133,7 +93,7 @@ static bool may_evict(const struct entry *entry)
 		return false;
 	if (!is_mark(&entry->identity))
 		return true;
-	if ((u32)atomic_read(&table.marks) <= table.max / 2)
+	if ((u32)atomic_read(&bc_ids.marks) <= bc_ids.max / 2)
 		return false;
 	remember_lost(&entry->identity);
 	return true;
@@ -145,12 +105,6 @@ static void drop_before(struct bucket *bucket, s64 ns)
 	bucket->dropped_ns = max(bucket->dropped_ns, ns);
 }
 
-/* Directories also go to make room among them, which concerns no file. */
-static s64 dirs_dropped(const struct bucket *bucket)
-{
-	return max(bucket->dropped_ns, bucket->dropped_dirs_ns);
-}
-
 static void drop_now(struct bucket *bucket)
 {
 	drop_before(bucket, ktime_get_boottime_ns());
@@ -159,8 +113,8 @@ static void drop_now(struct bucket *bucket)
 /* Lowers have shown something: what a tier knows may be older. */
 static void set_shown(void)
 {
-	if (!READ_ONCE(table.shown))
-		WRITE_ONCE(table.shown, true);
+	if (!READ_ONCE(bc_ids.shown))
+		WRITE_ONCE(bc_ids.shown, true);
 }
 
 /* Take the entries of one bucket, or its directories, that were not used since the last time. */
@@ -179,7 +133,7 @@ static struct entry *sweep(struct bucket *bucket, bool dirs)
 			link = &entry->next;
 			continue;
 		}
-		account(&entry->identity, NULL);
+		bc_identity_account(&entry->identity, NULL);
 		if (dirs)
 			bucket->dropped_dirs_ns = max(bucket->dropped_dirs_ns,
 						      entry->identity.seen_ns);
@@ -200,7 +154,7 @@ static void free_all(struct entry *entry)
 	for (; entry; entry = next) {
 		next = entry->next;
 		kvfree(entry);
-		atomic_dec_return(&table.count);
+		atomic_dec_return(&bc_ids.count);
 	}
 }
 
@@ -210,32 +164,26 @@ static void free_all(struct entry *entry)
 static bool is_full(bool dirs)
 {
 	if (dirs)
-		return (u32)atomic_read(&table.dirs) >= table.max / DIRS_SHARE;
-	return (u32)atomic_read(&table.count) >= table.max;
+		return (u32)atomic_read(&bc_ids.dirs) >= bc_ids.max / DIRS_SHARE;
+	return (u32)atomic_read(&bc_ids.count) >= bc_ids.max;
 }
 
 /* Make room for one; @dirs: among the directories. */
 static void evict(bool dirs)
 {
-	u32 left = 2 * (table.mask + 1);
+	u32 left = 2 * (bc_ids.mask + 1);
 
 	while (left-- && is_full(dirs)) {
-		u32 hand = atomic_add_return(1, &table.hand) & table.mask;
+		u32 hand = atomic_add_return(1, &bc_ids.hand) & bc_ids.mask;
 
-		free_all(sweep(&table.buckets[hand], dirs));
+		free_all(sweep(&bc_ids.buckets[hand], dirs));
 	}
-}
-
-/* Counts what a tier has not seen yet. */
-static void changed(void)
-{
-	atomic_add_return(1, &table.changes);
 }
 
 /* @was is marked: what is known of it stays, the later of the two times counts. */
 static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
 {
-	account(was, mark);
+	bc_identity_account(was, mark);
 	if (was->kind != mark->kind) {
 		*was = *mark;
 		return;
@@ -263,17 +211,6 @@ enum reason {
 	SEEN,		/* the lower has shown a directory */
 };
 
-/* All but size and mtime, which are those of the version. */
-static void take_rights(struct bc_lower_attr *lower, const struct bc_lower_attr *from)
-{
-	lower->mode = from->mode;
-	lower->uid = from->uid;
-	lower->gid = from->gid;
-	lower->ino = from->ino;
-	lower->ctime = from->ctime;
-	lower->ctime_nsec = from->ctime_nsec;
-}
-
 /* Who asked the store looked at the lower before: what it has shown since then stays. */
 static void keep_rights(struct bc_identity *identity, const struct bc_identity *was)
 {
@@ -289,7 +226,7 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 	struct bc_identity old = *was;
 
 	switch (reason) {
-	case LOADED:	/* meet_loaded() */
+	case LOADED:	/* bc_identity_meet_loaded() */
 		return false;
 	case SEEN:
 		if (is->seen_ns < was->seen_ns)
@@ -307,124 +244,13 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 	case RENAMED:
 		break;
 	}
-	account(was, is);
+	bc_identity_account(was, is);
 	*was = *is;
 	if (!is_mark(is))
 		was->mark_ns = 0;
 	if (reason == ANSWER)
 		keep_rights(was, &old);
 	return true;
-}
-
-/* Who may do what is the same, as far as both know it. */
-static bool agree(const struct bc_identity *a, const struct bc_identity *b)
-{
-	return a->kind == b->kind && a->nonce == b->nonce && a->lower.mode == b->lower.mode &&
-	       a->lower.uid == b->lower.uid && a->lower.gid == b->lower.gid;
-}
-
-static bool says_same(const struct bc_identity *a, const struct bc_identity *b)
-{
-	return agree(a, b) && a->view == b->view;
-}
-
-/* Times of day are saved in seconds, and clocks are set: what is not farther apart has no order. */
-#define LOADED_SLACK	(10LL * NSEC_PER_SEC)
-
-/*
- * Two tiers knew it. Return: whose rights count, that is those that the lower showed last; or NULL
- * if that is not certain, or if one knew that they are not known, but not since when.
- */
-static const struct bc_identity *later_rights(const struct bc_identity *a,
-					      const struct bc_identity *b)
-{
-	s64 apart, now_ns = ktime_get_boottime_ns();
-
-	if (a->seen_ns == S64_MIN)
-		return b;
-	if (b->seen_ns == S64_MIN)
-		return a;
-	if (!a->seen_ns || !b->seen_ns)
-		return NULL;
-	apart = a->seen_ns - b->seen_ns;
-	if (says_same(a, b))
-		return apart > 0 ? a : b;
-	/* Nobody knows when that was, see bc_identity_decode_time(). */
-	if (min(a->seen_ns, b->seen_ns) <= now_ns - BC_IDENTITY_OLDEST_SECONDS * NSEC_PER_SEC)
-		return NULL;
-	if (apart > LOADED_SLACK || apart < -LOADED_SLACK)
-		return apart > 0 ? a : b;
-	/* One was detached, and does not know what the lower showed after that; the other does. */
-	if (agree(a, b) && (!a->view || !b->view))
-		return a->view ? a : b;
-	return NULL;
-}
-
-/* @rights are of the version, or the directory, that @identity is. */
-static bool belong(const struct bc_identity *rights, const struct bc_identity *identity)
-{
-	return rights->kind == identity->kind &&
-	       (is_dir(identity) || !bc_lower_attr_moved(&rights->lower, &identity->lower));
-}
-
-static void give_rights(struct bc_identity *identity, const struct bc_identity *rights)
-{
-	if (is_dir(identity))
-		identity->lower = rights->lower;
-	else
-		take_rights(&identity->lower, &rights->lower);
-	identity->view = rights->view;
-	identity->nonce = rights->nonce;
-	identity->seen_ns = rights->seen_ns;
-}
-
-/*
- * A tier knew what is here. bucket->lock held. Return: whether other tiers should know that.
- *
- * Another tier may have known it, too. Then the version that was asked for last counts, and the
- * rights that were shown last, if they belong to it. (What was asked for or shown since then is
- * newer, though the clocks may not say so.) If a lower has shown something since, no rights are
- * taken; but those of another tier that are older go.
- */
-static bool meet_loaded(struct entry *entry, const struct bc_identity *is)
-{
-	struct bc_identity *was = &entry->identity, old = *was;
-	bool shown = READ_ONCE(table.shown);
-	bool takes = entry->loaded && is->resolved_ns > was->resolved_ns && !(shown && is_dir(is));
-	const struct bc_identity *rights = entry->loaded_rights ? later_rights(&old, is) : &old;
-
-	if (!takes && rights == &old)
-		return false;
-	if (takes) {
-		account(was, is);
-		*was = *is;
-		was->mark_ns = 0;
-		entry->used = false;
-	}
-	if (rights == is && !says_same(&old, is) && (shown || is_mark(was)))
-		rights = NULL;
-	if (rights && belong(rights, was)) {
-		give_rights(was, rights);
-	} else {
-		was->view = 0;
-		was->nonce = 0;
-		/* A third tier does not know since when they are not known, either. */
-		was->seen_ns = entry->loaded_rights ? 0 : old.seen_ns;
-	}
-	return !says_same(&old, was) || !bc_key_equal(&old.key, &was->key);
-}
-
-/*
- * A lower that has shown something since may have shown other rights, of what was not in the
- * table then; another tier may have known later ones, for which there was no room. bucket->lock
- * held: what is shown from now on finds the entry.
- */
-static bool loads(const struct bucket *bucket, struct bc_identity *identity)
-{
-	if (!READ_ONCE(table.shown) && identity->seen_ns > dirs_dropped(bucket) + LOADED_SLACK)
-		return true;
-	identity->view = 0;
-	return !is_dir(identity);
 }
 
 /* bucket->lock held. Return: false if the path is not what it was then. */
@@ -440,7 +266,7 @@ static bool comes(struct bucket *bucket, struct bc_identity *identity, enum reas
 {
 	if (identity->resolved_ns <= bucket->forgot_ns && !is_mark(identity))
 		return false;
-	return reason != LOADED || loads(bucket, identity);
+	return reason != LOADED || bc_identity_loads(bucket, identity);
 }
 
 static int insert(const struct bc_identity *identity, enum reason reason)
@@ -474,10 +300,10 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	} else if (!*link && comes(bucket, &new->identity, reason)) {
 		*link = new;
 		new = NULL;
-		atomic_add_return(1, &table.count);
-		account(NULL, identity);
+		atomic_add_return(1, &bc_ids.count);
+		bc_identity_account(NULL, identity);
 	} else if (*link && reason == LOADED) {
-		differs = meet_loaded(*link, identity);
+		differs = bc_identity_meet_loaded(*link, identity);
 	} else if (*link && meet(&(*link)->identity, identity, reason)) {
 		(*link)->used = true;
 		(*link)->loaded = false;
@@ -511,70 +337,6 @@ int bc_identity_store(const struct bc_identity *identity)
 	return insert(identity, is_mark(identity) ? RENAMED : ANSWER);
 }
 
-/* bucket->lock held. */
-static void forget_rights(struct bucket *bucket)
-{
-	struct entry *entry;
-
-	for (entry = bucket->first; entry; entry = entry->next) {
-		if (entry->loaded_rights) {
-			entry->identity.view = 0;
-			entry->identity.seen_ns = S64_MIN;
-		}
-	}
-}
-
-/* What the tiers knew that were loaded so far is old. */
-static void forget_loaded_rights(void)
-{
-	u32 b;
-
-	for (b = 0; b <= table.mask; b++) {
-		spin_lock(&table.buckets[b].lock);
-		forget_rights(&table.buckets[b]);
-		spin_unlock(&table.buckets[b].lock);
-		cond_resched();
-	}
-	changed();
-}
-
-/* Tiers are told within a minute of each other, and of what is shown meanwhile. */
-#define SAVED_SLACK	(150LL * NSEC_PER_SEC)
-
-/**
- * bc_identity_loading - what a tier knew is to be loaded
- * @saved_ns: boot clock when it was told last; may be negative
- *
- * A tier that was away does not know that something was removed, or shown with other rights,
- * meanwhile: if another was told later, who may do what is known by that one alone. Callers
- * exclude each other, also until what the tier knew is in. Process context.
- * Return: whether the rights that it knew may be taken; else their view is to be 0, and seen_ns
- * S64_MIN.
- */
-bool bc_identity_loading(s64 saved_ns)
-{
-	s64 before_ns = READ_ONCE(table.saved_ns);
-
-	WRITE_ONCE(table.saved_ns, max(before_ns, saved_ns));
-	/* S64_MIN: it is the first. */
-	if (before_ns != S64_MIN && saved_ns - before_ns > SAVED_SLACK)
-		forget_loaded_rights();
-	return before_ns == S64_MIN || before_ns - saved_ns <= SAVED_SLACK;
-}
-
-/**
- * bc_identity_saved - what is here was told a tier
- * @saved_ns: boot clock when it was
- *
- * What comes from a tier later, and is of that time, is no news.
- */
-void bc_identity_saved(s64 saved_ns)
-{
-	/* Of what no lower has shown yet other tiers may know more. */
-	if (READ_ONCE(table.shown))
-		WRITE_ONCE(table.saved_ns, max(READ_ONCE(table.saved_ns), saved_ns));
-}
-
 /**
  * bc_identity_insert_loaded - record what a tier knew
  * @identity: of bc_identity_decode(); what is known already is newer and stays
@@ -592,7 +354,7 @@ static struct entry *unlink_entry(struct bucket *bucket, struct entry **link)
 	struct entry *entry = *link;
 
 	*link = entry->next;
-	account(&entry->identity, NULL);
+	bc_identity_account(&entry->identity, NULL);
 	drop_before(bucket, entry->identity.seen_ns);
 	return entry;
 }
@@ -602,7 +364,7 @@ static void dispose(struct entry *entry)
 	if (!entry)
 		return;
 	kvfree(entry);
-	atomic_dec_return(&table.count);
+	atomic_dec_return(&bc_ids.count);
 	changed();
 }
 
@@ -918,7 +680,7 @@ void bc_identity_unmark(const struct bc_identity *judged)
 	identity = *link ? &(*link)->identity : NULL;
 	if (identity && is_mark(identity) && identity->mark_ns == judged->mark_ns) {
 		if (identity->etag_length) {
-			account(identity, NULL);
+			bc_identity_account(identity, NULL);
 			identity->flags &= ~BC_IDENTITY_WRITTEN;
 			identity->moved_ns = 0;
 			identity->mark_ns = 0;
@@ -978,9 +740,9 @@ struct bc_lost bc_identity_lost(enum bc_identity_kind kind)
 {
 	struct bc_lost lost;
 
-	spin_lock(&table.lost_lock);
-	lost = table.lost[kind == BC_IDENTITY_DIR];
-	spin_unlock(&table.lost_lock);
+	spin_lock(&bc_ids.lost_lock);
+	lost = bc_ids.lost[kind == BC_IDENTITY_DIR];
+	spin_unlock(&bc_ids.lost_lock);
 	return lost;
 }
 
@@ -1001,7 +763,7 @@ static struct entry *take_volume(struct bucket *bucket, const struct bc_key *vol
 			link = &entry->next;
 			continue;
 		}
-		account(&entry->identity, NULL);
+		bc_identity_account(&entry->identity, NULL);
 		*link = entry->next;
 		entry->next = gone;
 		gone = entry;
@@ -1020,8 +782,8 @@ void bc_identity_forget_volume(const struct bc_key *volume)
 {
 	u32 b;
 
-	for (b = 0; b <= table.mask; b++) {
-		free_all(take_volume(&table.buckets[b], volume));
+	for (b = 0; b <= bc_ids.mask; b++) {
+		free_all(take_volume(&bc_ids.buckets[b], volume));
 		cond_resched();
 	}
 	changed();
@@ -1030,7 +792,7 @@ void bc_identity_forget_volume(const struct bc_key *volume)
 /* A number that differs from an earlier one if something was stored or forgotten since. */
 u32 bc_identity_changes(void)
 {
-	return atomic_read(&table.changes);
+	return atomic_read(&bc_ids.changes);
 }
 
 /**
@@ -1039,19 +801,19 @@ u32 bc_identity_changes(void)
  */
 void bc_identity_mounted(int mounts)
 {
-	atomic_add_return(mounts, &table.mounts);
+	atomic_add_return(mounts, &bc_ids.mounts);
 }
 
 /* Is there a mount? Its lower may show other rights any time. */
 bool bc_identity_watched(void)
 {
-	return atomic_read(&table.mounts);
+	return atomic_read(&bc_ids.mounts);
 }
 
 /* How many identities there are. */
 u32 bc_identity_count(void)
 {
-	return atomic_read(&table.count);
+	return atomic_read(&bc_ids.count);
 }
 
 /* Copy the @index-th entry of a bucket. Return: false beyond the last. */
@@ -1084,8 +846,8 @@ int bc_identity_for_each(int (*fn)(const struct bc_identity *identity, void *arg
 
 	if (!copy)
 		return -ENOMEM;
-	for (b = 0; b <= table.mask && !ret; b++) {
-		for (i = 0; !ret && copy_nth(&table.buckets[b], i, copy); i++)
+	for (b = 0; b <= bc_ids.mask && !ret; b++) {
+		for (i = 0; !ret && copy_nth(&bc_ids.buckets[b], i, copy); i++)
 			ret = fn(copy, arg);
 		cond_resched();
 	}
@@ -1103,28 +865,28 @@ int bc_identity_init(u32 max)
 {
 	u32 i, count;
 
-	table.max = max_t(u32, max, 64);
-	count = roundup_pow_of_two(max_t(u32, table.max / 4, 64));
-	table.buckets = kvmalloc_array(count, sizeof(*table.buckets), GFP_KERNEL);
-	if (!table.buckets)
+	bc_ids.max = max_t(u32, max, 64);
+	count = roundup_pow_of_two(max_t(u32, bc_ids.max / 4, 64));
+	bc_ids.buckets = kvmalloc_array(count, sizeof(*bc_ids.buckets), GFP_KERNEL);
+	if (!bc_ids.buckets)
 		return -ENOMEM;
-	table.mask = count - 1;
+	bc_ids.mask = count - 1;
 	for (i = 0; i < count; i++) {
-		spin_lock_init(&table.buckets[i].lock);
-		table.buckets[i].first = NULL;
-		table.buckets[i].forgot_ns = S64_MIN;
-		table.buckets[i].dropped_ns = S64_MIN;
-		table.buckets[i].dropped_dirs_ns = S64_MIN;
+		spin_lock_init(&bc_ids.buckets[i].lock);
+		bc_ids.buckets[i].first = NULL;
+		bc_ids.buckets[i].forgot_ns = S64_MIN;
+		bc_ids.buckets[i].dropped_ns = S64_MIN;
+		bc_ids.buckets[i].dropped_dirs_ns = S64_MIN;
 	}
-	atomic_set(&table.count, 0);
-	atomic_set(&table.marks, 0);
-	atomic_set(&table.dirs, 0);
-	atomic_set(&table.mounts, 0);
-	table.shown = false;
-	table.saved_ns = S64_MIN;
-	atomic_set(&table.hand, 0);
-	spin_lock_init(&table.lost_lock);
-	memset(table.lost, 0, sizeof(table.lost));
+	atomic_set(&bc_ids.count, 0);
+	atomic_set(&bc_ids.marks, 0);
+	atomic_set(&bc_ids.dirs, 0);
+	atomic_set(&bc_ids.mounts, 0);
+	bc_ids.shown = false;
+	bc_ids.saved_ns = S64_MIN;
+	atomic_set(&bc_ids.hand, 0);
+	spin_lock_init(&bc_ids.lost_lock);
+	memset(bc_ids.lost, 0, sizeof(bc_ids.lost));
 	return 0;
 }
 
@@ -1134,14 +896,14 @@ void bc_identity_exit(void)
 	struct entry *entry, *next;
 	u32 i;
 
-	if (!table.buckets)
+	if (!bc_ids.buckets)
 		return;
-	for (i = 0; i <= table.mask; i++) {
-		for (entry = table.buckets[i].first; entry; entry = next) {
+	for (i = 0; i <= bc_ids.mask; i++) {
+		for (entry = bc_ids.buckets[i].first; entry; entry = next) {
 			next = entry->next;
 			kvfree(entry);
 		}
 	}
-	kvfree(table.buckets);
-	table.buckets = NULL;
+	kvfree(bc_ids.buckets);
+	bc_ids.buckets = NULL;
 }
