@@ -47,7 +47,8 @@ class Server(threading.Thread):
         super().__init__(daemon=True)
         self.frozen = False     # nothing is answered
         self.closed = False     # the connection is cut
-        self.slow = {}          # seconds that a call takes, of opcodes; others go on meanwhile
+        self.slow = {}          # seconds that a call takes, of opcodes, while that is said; others go on
+        self.late = []
         self.fd = -1
 
     def mount(self, directory):
@@ -88,20 +89,33 @@ class Server(threading.Thread):
         except FileNotFoundError:
             pass        # it was interrupted
 
+    def _receive(self):
+        """A request, or None."""
+        try:
+            return os.read(self.fd, 1 << 17) if select.select([self.fd], [], [], 0.02)[0] else None
+        except BlockingIOError:
+            return None
+
+    def _step(self):
+        request = self._receive()
+        if request:
+            opcode = struct.unpack_from("<I", request, 4)[0]
+            self.late.append((time.monotonic() + self.slow.get(opcode, 0), opcode, request))
+        due = [r for r in self.late if r[0] <= time.monotonic() or r[1] not in self.slow]
+        self.late = [r for r in self.late if r not in due]
+        for _, _, request in due:
+            self._serve(request)
+
     def run(self):
-        while not self.closed:
-            if self.frozen or not select.select([self.fd], [], [], 0.02)[0]:
-                time.sleep(0.02 if self.frozen else 0)
-                continue
-            try:
-                request = os.read(self.fd, 1 << 17)
-            except BlockingIOError:
-                continue
-            late = self.slow.get(struct.unpack_from("<I", request, 4)[0])
-            if late:
-                threading.Timer(late, self._serve, (request,)).start()
-            else:
-                self._serve(request)
+        try:
+            while not self.closed:
+                if self.frozen:
+                    time.sleep(0.02)
+                else:
+                    self._step()
+        except OSError as e:
+            if e.errno != errno.ENODEV:     # it is unmounted
+                raise
         os.close(self.fd)
 
 

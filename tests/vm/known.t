@@ -5,7 +5,8 @@
 # after a restart too, with the owners and rights that it showed last; names that were gone, or
 # became something else, or are below a directory that did, do not come back, and what one lower
 # shows is not for mounts over another. Who was let in by rights that the lower has taken away
-# meanwhile does nothing in it; a lower that is slow is waited for.
+# meanwhile does nothing in it; a lower that is slow is waited for, once by a walk. A small tier
+# remembers directories before there are too many files.
 #
 # The second part has a FUSE server of our own for its lower, which may be written.
 #
@@ -19,6 +20,7 @@ import time
 
 import fuseserver
 import hostile_daemon as h
+import tierdisk
 import vmtest as t
 from calls import as_user, caught
 from fuseserver import Node
@@ -81,12 +83,13 @@ def file(uid=0, mode=0o666):
 def own_tree():
     return Node(0o755, list=Node(0o755, inside=file()), open=Node(0o777, written=file(), seen=file()),
                 many=Node(0o755, **{f"m{n}": file() for n in range(150)}),
+                deep=Node(0o755, a=Node(0o755, b=Node(0o755, c=file()))),
                 owned=file(1000, 0o644), sticky=Node(0o1777, mine=file(1000)),
                 swap=Node(0o755, c=file()), gone=file(), tail=file())
 
 
-def mount_own():
-    status, output = t.mount(OWN, TARGET2, volume=VOLUME2, ttl="200ms", deadline="20s")
+def mount_own(deadline="20s"):
+    status, output = t.mount(OWN, TARGET2, volume=VOLUME2, ttl="200ms", deadline=deadline)
     t.same(status, 0, "the lower of our own is mounted", output)
 
 
@@ -186,6 +189,21 @@ def open_already(root):
     root.children["many"].mode = 0o755
 
 
+def change_by_descriptor(root):
+    """Who was let in by rights that are others now may not change them by those."""
+    freeze_own()
+    fds = [os.open(f"{TARGET2}/many/{n}", os.O_RDONLY) for n in ("m2", "m3")]
+    root.children["many"].children["m2"].mode = 0o600
+    own.calls.clear()
+    thaw_own()
+    t.same(caught(os.fchmod, fds[0], 0o640), "ESTALE", "fchmod of a file that has other rights by now: fails")
+    t.same(own.calls, [], "... before the lower is asked to do it")
+    t.same(caught(os.fchmod, fds[0], 0o640), "EUCLEAN", "... once: then it is")
+    t.same(caught(os.fchmod, fds[1], 0o640), "EUCLEAN", "one that has the same rights: the lower is asked at once")
+    for fd in fds:
+        os.close(fd)
+
+
 def restart(*parameters):
     global nl
     t.run_ok("the lower of our own is unmounted", "umount", TARGET2)
@@ -221,6 +239,49 @@ def slow_lower(root):
     t.ok(time.monotonic() - begin > 1.8 and mode == 0o600, "a slow lower is waited for", oct(mode), time.monotonic() - begin)
 
 
+def one_deadline():
+    """A slow lower: a walk over known names waits for it once, not for each name."""
+    deadline, names = 12, 4
+    t.run_ok("unmounted, for another deadline", "umount", TARGET2)
+    mount_own(f"{deadline}s")
+    t.same(caught(read, f"{TARGET2}/deep/a/b/c"), None, "a file is seen, far below")
+    t.drop_caches(3)
+    own.slow = {fuseserver.LOOKUP: 3 * deadline}
+    begin = time.monotonic()
+    t.same(caught(os.stat, f"{TARGET2}/deep/a/b/c"), None, "a lower that is too slow: it is found")
+    took = time.monotonic() - begin
+    t.ok(not suspect(), "... the lower being there")
+    t.ok(took > deadline - 1, "... and waited for, for one deadline", took)
+    # Then a second for each of the others.
+    t.ok(took < deadline * names / 2, f"... not for {names}", took)
+    own.slow = {}
+    t.run_ok("unmounted again", "umount", TARGET2)
+    mount_own()
+
+
+def small_tier(root):
+    """Directories have a quarter of what a tier remembers, before there are too many files."""
+    tier = tierdisk.Disk(DATA)
+    room = tier.current()[1].f["identity_units"] * tierdisk.IDENTITIES
+    tier.close()
+    names = [f"d{n}" for n in range(room // 2)]
+    for n in names:
+        root.children[n] = Node(0o755, f=file())
+        os.makedirs(f"{STORE2}/{n}")
+        with open(f"{STORE2}/{n}/f", "wb") as f:
+            f.write(root.children[n].children["f"].data)
+    seen = [n for n, node in root.walk() if node.data is not None and caught(read, f"{TARGET2}/{n}") is None]
+    t.ok(len(seen) > room, f"{len(seen)} files are seen, the tier remembers {room} names", len(seen))
+    t.settled()
+    restart()
+    freeze_own()
+    dirs = [n for n, node in root.children.items() if node.data is None and caught(os.stat, f"{TARGET2}/{n}") is None]
+    t.same(len(dirs), room // 4, "a restart: of directories a quarter is found")
+    files_there = [n for n in dirs if n in names and caught(os.stat, f"{TARGET2}/{n}/f") is None]
+    t.ok(files_there, f"... and {len(files_there)} files in them")
+    thaw_own()
+
+
 def tail_gone(root):
     t.run_ok("the lower of our own is unmounted", "umount", TARGET2)
     t.run_ok("detached", "cachectl", "device", "detach", DATA)
@@ -237,7 +298,7 @@ def tail_gone(root):
 
 def detached_early(root):
     t.drop_caches(3)
-    t.ok(all(caught(read, f"{TARGET2}/{n}") is None for n, node in root.walk() if node.data is not None), "the others are seen")
+    t.same([n for n, node in root.walk() if node.data is not None and caught(read, f"{TARGET2}/{n}")], [], "the others are seen")
     t.run_ok("detached while it is mounted", "cachectl", "device", "detach", DATA)
     root.children["tail"].mode = 0o600
     t.run_ok("unmounted after that", "umount", TARGET2)
@@ -336,12 +397,19 @@ rights_taken_away(tree)
 another_directory(tree)
 below_another(tree)
 open_already(tree)
+change_by_descriptor(tree)
 slow_lower(tree)
+one_deadline()
 few_identities(tree)
-t.same(daemon.stop(), 0, "the daemon ends at the end")
+t.same(daemon.stop(), 0, "the daemon ends again")
 nl.close()
 tail_gone(tree)
 detached_early(tree)
+nl = h.Netlink()
+t.ok(start_daemon(), "a daemon is there again")
+small_tier(tree)
+t.same(daemon.stop(), 0, "the daemon ends at the end")
+nl.close()
 t.run_ok("the lower of our own is unmounted at the end", "umount", TARGET2)
 t.run_ok("detached at the end", "cachectl", "device", "detach", DATA)
 t.done()
