@@ -26,6 +26,8 @@ static void run_done(struct bc_io *io, int error)
 
 	if (error == -ESTALE)
 		WRITE_ONCE(run->mapping->gone, true);
+	if (error)
+		bc_failed(run->mapping, io->pos >> BC_CHUNK_SHIFT, error);
 	for (i = 0; i < io->nr_bvecs; i++)
 		folio_end_read(page_folio(io->bvecs[i].bv_page), !error);
 	/* The inode may be gone from here on. */
@@ -58,8 +60,13 @@ static void run_add(struct run *run, struct folio *folio)
 
 static int read_folio(struct file *file, struct folio *folio)
 {
-	struct run *run = run_new(folio->mapping, 1, GFP_NOFS);
+	struct run *run;
 
+	if (bc_failed_since(file, folio)) {
+		folio_unlock(folio);
+		return -EIO;
+	}
+	run = run_new(folio->mapping, 1, GFP_NOFS);
 	if (!run) {
 		folio_unlock(folio);
 		return -ENOMEM;

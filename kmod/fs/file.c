@@ -218,6 +218,7 @@ static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
 	lower = prepare(file, iocb->ki_pos);
 	if (lower)
 		return bc_file_read(iocb, to, lower);
+	bc_failed_begin(file);
 	if (iocb->ki_flags & IOCB_DIRECT) {
 		ret = bc_direct_read(iocb, to);
 		/* The caller may have been told by now, and have closed the file. */
@@ -234,6 +235,7 @@ static ssize_t splice_read(struct file *file, loff_t *pos, struct pipe_inode_inf
 	if (lower)
 		return IS_ERR(lower) ? PTR_ERR(lower) :
 				       bc_splice_by_read(file, pos, pipe, length, flags);
+	bc_failed_begin(file);
 	return read_error(file, filemap_splice_read(file, pos, pipe, length, flags));
 }
 
@@ -247,8 +249,16 @@ static loff_t llseek(struct file *file, loff_t offset, int whence)
 	return generic_file_llseek(file, offset, whence);
 }
 
+static vm_fault_t fault(struct vm_fault *vmf)
+{
+	/* One that was tried before has waited for its folio, and not begun anew. */
+	if (!(vmf->flags & FAULT_FLAG_TRIED))
+		bc_failed_begin(vmf->vma->vm_file);
+	return filemap_fault(vmf);
+}
+
 static const struct vm_operations_struct vm_operations = {
-	.fault = filemap_fault,
+	.fault = fault,
 	.map_pages = filemap_map_pages,
 };
 

@@ -167,6 +167,9 @@ enum bc_inode_kind {
 	BC_INODE_LOWER,			/* mapping inode; key = that of the lower's version */
 };
 
+/* So many chunks of a file can fail at once, and all their readers hear of it. */
+#define BC_FAILED	4
+
 /**
  * struct bc_inode - visible or mapping inode
  * @lock: kind and key of a mapping inode, attributes of a visible one, i_size of both
@@ -183,6 +186,8 @@ enum bc_inode_kind {
  * @object: mapping: fixed; one reference
  * @source: mapping: private data of @object
  * @gone: mapping: the store has this version no longer
+ * @failures: mapping: counts reads of it that failed
+ * @failed: mapping: see failed.c
  */
 struct bc_inode {
 	struct inode vfs;
@@ -204,6 +209,8 @@ struct bc_inode {
 			struct bc_object *object;
 			struct bc_source *source;
 			bool gone;
+			atomic_t failures;
+			u64 failed[BC_FAILED];
 		};
 	};
 };
@@ -289,6 +296,7 @@ struct bc_stream {
  * @streams: see ahead.c
  * @stream_turn: which is replaced next
  * @advised: what is read now was advised, and tells nothing of the reader; a hint too
+ * @failures: of @mapping, when the last call began
  */
 struct bc_file {
 	struct inode *mapping;
@@ -299,6 +307,7 @@ struct bc_file {
 	struct bc_stream streams[BC_STREAMS];
 	u32 stream_turn;
 	bool advised;
+	u32 failures;
 };
 
 /* super.c */
@@ -515,6 +524,11 @@ void bc_direct_exit(void);
 bool bc_ahead_follows(struct file *file, u64 pos, u64 end);
 void bc_ahead(struct file *file, u64 pos, u64 end);
 int bc_ahead_willneed(struct file *file, loff_t offset, loff_t length);
+
+/* failed.c */
+void bc_failed_begin(struct file *file);
+void bc_failed(struct bc_inode *mapping, u32 chunk, int error);
+bool bc_failed_since(struct file *file, struct folio *folio);
 
 /* aops.c */
 extern const struct address_space_operations bc_address_space_operations;

@@ -390,6 +390,8 @@ static int mapping_set(struct inode *inode, void *data)
 	bi->object = NULL;
 	bi->source = NULL;
 	bi->gone = false;
+	atomic_set(&bi->failures, 0);
+	memset(bi->failed, 0, sizeof(bi->failed));
 	return 0;
 }
 
