@@ -508,7 +508,9 @@ static int object_of_fd(struct genl_info *info, struct bc_object **object)
 		return -EBADF;
 	ret = bc_fs_file_object(file, object);
 	fput(file);
-	if (ret)
+	if (ret == -EOPNOTSUPP)
+		NL_SET_ERR_MSG(info->extack, "read past the cache now: none of it is cached");
+	else if (ret)
 		NL_SET_ERR_MSG(info->extack, "not a regular file in a blobcache mount");
 	return ret;
 }

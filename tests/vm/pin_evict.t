@@ -4,7 +4,7 @@
 # Guards: on a tier smaller than the data, pinned files stay, whenever they were
 # pinned, and are never fetched twice; the rest turns over; the tier's accounting
 # adds up to the device, and to the files, exactly; what was demoted goes first;
-# evict leaves what is pinned;
+# evict leaves what is pinned, and harms nobody who reads what the lower gave;
 # pins cannot take all of a tier; a new version leaves the old one's pin to be
 # removed; the next tier takes the pins up.
 #
@@ -213,8 +213,23 @@ t.run_ok("emptied", "cachectl", "evict", "--device", TIER)
 t.same(tier()["used_bytes"], 0, "nothing is left")
 t.run_ok("a pin is left behind", "cachectl", "pin", "add", *paths([half]))
 
+# --- evict, of what the lower gives
+
+with open(f"{LOWER}/{SMALL[5]}", "r+b"):
+    t.run_fails("what is read past the cache cannot be evicted", "past the cache", "cachectl", "evict", *paths([SMALL[5]]))
+daemon.stop()
+put("fresh", os.urandom(300000))
+with open(f"{TARGET}/fresh", "rb", buffering=0) as reader:
+    got = reader.read(100000)
+    before = stat("lower_bytes")
+    t.run_ok("no daemon: what came from the lower can be evicted", "cachectl", "evict", *paths(["fresh"]))
+    t.same(residency(["fresh"])["fresh"]["resident_bytes"], 0, "... no tier has any of it")
+    while part := reader.read(100000):
+        got += part
+t.ok(hashlib.sha256(got).digest() == sums["fresh"] and before, "... and its reader has its bytes", len(got), before)
+t.same(wrong(["fresh"]), [], "... as has the next one")
+
 t.run_ok("unmounted", "umount", TARGET)
 t.run_ok("detached", "cachectl", "device", "detach", TIER)
-daemon.stop()
 t.ok(t.unloaded(), "the module unloads")
 t.done()
