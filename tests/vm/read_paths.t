@@ -30,6 +30,7 @@ import tierdisk as td
 import vmtest as t
 
 LOWER, STORE, TARGET, OWN, OTHER = "/data/lower", "/data/store", "/data/target", "/data/own", "/data/other"
+FULL = "/data/full"
 WRITABLE, DYING, FAILING = "/data/writable", "/data/dying", "/data/failing"
 MIB, KIB, PAGE, SECTOR = 1 << 20, 1 << 10, 4096, 512
 VOLUME = "file://" + STORE
@@ -109,6 +110,17 @@ def cached(name):
     pages = m.cached()
     m.close()
     return pages
+
+
+def available():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
+
+
+def still():
+    before = cached("big")
+    time.sleep(0.5)
+    return cached("big") == before
 
 
 class Buffer:
@@ -468,6 +480,24 @@ t.same(m.advise(MADV_POPULATE_READ), 0, "MADV_POPULATE_READ, cold")
 t.ok(m.get(0, 12 * MIB) == files["big"][:12 * MIB], "... gives the bytes")
 t.ok(m.cached() == 12 * MIB // PAGE and delta.prefetch_requests >= 4, "... and reads ahead", m.cached(), delta.prefetch_requests)
 m.close()
+
+# Memory that is full of files which cannot go leaves a quarter of the rest to advice.
+while resident(fd) < len(files["big"]):
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    settled()
+t.drop_caches(3)
+os.makedirs(FULL)
+t.run("mount", "-t", "tmpfs", "-o", "size=100%", "none", FULL)
+with open(f"{FULL}/ballast", "wb") as f:
+    os.posix_fallocate(f.fileno(), 0, max(available() - 100 * MIB, PAGE))
+t.drop_caches(3)
+quarter = available() // 4
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+t.ok(t.wait_for(lambda: cached("big") * PAGE >= quarter // 2, 60),
+     f"POSIX_FADV_WILLNEED, memory short: {quarter >> 20} MiB may go to the page cache, some do", cached("big"))
+t.wait_for(still, 60, "nothing more comes")
+t.ok(cached("big") * PAGE <= quarter * 3 // 2 < len(files["big"]), "... and no more than that", cached("big"), quarter // PAGE)
+t.run("umount", FULL)
 os.close(fd)
 
 # --- holes, extents, splice, copies
