@@ -97,7 +97,9 @@ static void test_bound(void **state)
 		{ "HTTP/1.1 408 Slow\r\n", BC_DONE_FAILED, true, false },
 		{ "HTTP/1.1 429 Busy\r\n", BC_DONE_RETRY_AFTER, false, false },
 		{ "HTTP/1.1 500 Broken\r\n", BC_DONE_FAILED, true, false },
+		{ "HTTP/1.1 502 Proxy\r\n", BC_DONE_FAILED, true, false },
 		{ "HTTP/1.1 503 Busy\r\n", BC_DONE_RETRY_AFTER, false, false },
+		{ "HTTP/1.1 504 Slow\r\n", BC_DONE_FAILED, true, false },
 		{ "HTTP/1.1 nonsense\r\nHTTP/1.1 999 What\r\n", BC_DONE_FAILED, false, false },
 	};
 	size_t i;
