@@ -3,7 +3,7 @@
 #
 # Guards: memory that is refused to the module, and a device that fails bios, cost reads an
 # error or the detour to the store, never a wrong byte, a name that is there, a hang or a
-# leak; mounting, attaching and pinning fail as a whole or work; and once it is over, all
+# leak; without memory to forget a name nothing is known of its volume; mounting, attaching and pinning fail as a whole or work; and once it is over, all
 # reads are right, and come from the tier again.
 #
 # vm: kernel=debug disk=data:64M mem=1G timeout=300
@@ -15,10 +15,12 @@ import random
 import re
 import threading
 
+import fuseserver
 import vmtest as t
+from calls import caught
 
 MIB = 1 << 20
-LOWER, TARGET, SECOND = "/mnt/lower", "/mnt/data", "/mnt/second"
+LOWER, TARGET, SECOND, OWN, THIRD = "/mnt/lower", "/mnt/data", "/mnt/second", "/mnt/own", "/mnt/third"
 VOLUME = f"file://{LOWER}"
 FAULTS = "/sys/kernel/debug"
 TIMES = 1 << 30
@@ -38,11 +40,22 @@ def knob(kind, name, value):
     write(f"{FAULTS}/{kind}/{name}", value)
 
 
+def module_code():
+    """Addresses of the module's functions, by name."""
+    with open("/proc/kallsyms", encoding="ascii") as f:
+        return {m[2]: int(m[1], 16) for m in re.finditer(r"^([0-9a-f]+) [tT] (\S+)\t\[blobcache\]$", f.read(), re.M)}
+
+
 def module_text():
     """First and last address of the module's code."""
-    with open("/proc/kallsyms", encoding="ascii") as f:
-        code = [int(m[1], 16) for m in re.finditer(r"^([0-9a-f]+) [tT] \S+\t\[blobcache\]$", f.read(), re.M)]
+    code = module_code().values()
     return min(code), max(code) + 4096
+
+
+def function_text(name):
+    """The same of a function."""
+    code = module_code()
+    return code[name], min(at for at in code.values() if at > code[name])
 
 
 class Faults:
@@ -64,8 +77,8 @@ class Faults:
         t.diag(f"{self.kind}, {self.percent} %: {self.count} faults")
 
 
-def of_module(kind, percent):
-    start, end = module_text()
+def of_module(kind, percent, text=module_text):
+    start, end = text()
     options = {"ignore_gfp_wait": "N"}
     if kind == "fail_page_alloc":
         options.update(ignore_gfp_highmem="N", min_order=0)
@@ -164,6 +177,7 @@ for file, content in files.items():
     with open(f"{LOWER}/{file}", "wb") as out:
         out.write(content)
 
+t.run("modprobe", "fuse")
 t.load_module()
 t.run_ok("the tier can be formatted", "cachectl", "device", "format", "--yes", TIER)
 t.run_ok("... and attached", "cachectl", "device", "attach", TIER)
@@ -215,6 +229,36 @@ t.run_ok("detached", "cachectl", "device", "detach", TIER)
 attempt("attaching", lambda: t.run("cachectl", "device", "attach", TIER).returncode,
         lambda: t.run("cachectl", "device", "detach", TIER))
 recovers("after all that")
+
+# --- a name that is gone
+
+tree = fuseserver.Node(0o755, gone=fuseserver.Node(0o755), here=fuseserver.Node(0o755))
+own = fuseserver.Tree(tree)
+own.mount(OWN)
+status, output = t.mount(OWN, THIRD, ro=True, volume="file:///nowhere", ttl="100ms", deadline="20s")
+t.ok(status == 0, "a lower of our own is mounted", output)
+
+
+def without_lower():
+    """What is known of the names while the lower does not answer."""
+    own.frozen = True
+    t.drop_caches(3)
+    t.wait_for(lambda: os.statvfs(THIRD) and t.cachectl("mount", "show", THIRD)["lower_suspect"], 30)
+    said = [caught(os.stat, f"{THIRD}/{n}") for n in ("gone", "here")]
+    own.frozen = False
+    t.wait_for(lambda: not t.cachectl("mount", "show", THIRD)["lower_suspect"], 60)
+    return said
+
+
+t.same([caught(os.stat, f"{THIRD}/{n}") for n in ("gone", "here")], [None, None], "names are seen")
+t.same(without_lower(), [None, None], "... and known without the lower")
+t.same([caught(os.stat, f"{THIRD}/{n}") for n in ("gone", "here")], [None, None], "... which answers again")
+del tree.children["gone"]
+with of_module("failslab", 100, lambda: function_text("bc_known_refused")) as faults:
+    t.ok(t.wait_for(lambda: caught(os.stat, f"{THIRD}/gone") == "ENOENT", 30), "one is gone")
+t.ok(faults.count > 0, "... and there was no memory to forget it")
+t.same(without_lower(), ["EIO", "EIO"], "... it does not come back: nothing is known of the volume")
+t.run_ok("unmounted", "umount", THIRD)
 
 # --- the device
 
