@@ -4,8 +4,9 @@
 # Guards: what a lower does to one file is not taken for its death, and what it keeps
 # for ever is left behind. EIO, ESTALE of a file leave the mount alone, unless the
 # lower's root fails too or does not answer. With every worker stuck in a lower,
-# relower gives a mount that works at once, and what is left in the old one neither
-# counts nor speaks against the new one. nosuid and noexec of a new lower hold.
+# relower gives a mount that works at once, and what is left in the old one neither counts
+# nor speaks against the new one; what may be left so is bounded. nosuid and noexec of a new
+# lower hold.
 # mmap of a file without a version waits for one deadline.
 #
 # The lower is a FUSE server of our own, which fails and hangs as it is told.
@@ -158,6 +159,31 @@ def stuck(server):
         os.close(fd)
 
 
+def too_many_left():
+    """So many may be left behind in old lowers, and no more."""
+    servers, calls, files = [], [], []
+    while True:
+        server, where = Files(), f"/mnt/m{len(servers)}"
+        server.mount(where)
+        p = t.run("cachectl", "mount", "relower", TARGET, where)
+        if p.returncode or len(servers) > 8:
+            break
+        files += [os.open(f"{TARGET}/{where[5:]}-r{n}", os.O_RDONLY) for n in range(20)]
+        server.frozen = True
+        servers.append(server)
+        calls += [Call(os.read, fd, 10) for fd in files[-20:]] + [Call(os.stat, f"{TARGET}/{where[5:]}-n{n}") for n in range(20)]
+        t.wait_for(lambda: show("lower_stuck") == 32 * len(servers), 30, "all workers are stuck in this one, too")
+    t.same((p.returncode > 0, show("lower_stuck")), (True, 160), "more than 128 are stuck: relower is refused", p.stdout)
+    server.closed = True
+    for server in servers:
+        server.closed = True
+    t.ok(t.wait_for(lambda: show("lower_stuck") == 0, 30), "... until they are back", show("lower_stuck"))
+    relower(L2)
+    t.ok(t.wait_for(lambda: not any(c.is_alive() for c in calls), 60), "who waited comes back")
+    for fd in files:
+        os.close(fd)
+
+
 def restrictions():
     tool = f"{TARGET}/tool"
     t.same((t.run(tool).returncode, os.stat(tool).st_mode & stat.S_ISUID), (0, stat.S_ISUID),
@@ -217,12 +243,15 @@ t.same(show("lower_type"), "fuse.bctest", "type of the lower")
 reader = file_errors(lower_server)
 root_errors(lower_server)
 stuck(lower_server)
+too_many_left()
 restrictions()
 one_deadline()
 reader.join(30)
 t.same(reader.result, errno.ETIMEDOUT, "the read that failed has its deadline")
 t.run_ok("umount", "umount", WAIT)
 t.run_ok("umount", "umount", TARGET)
+rc, said = t.mount(L1, WAIT, ro=True, volume="file:///nowhere")
+t.ok(rc and "onnect" in said, "a lower that is dead is not mounted over", rc, said)
 t.run("umount", L1)
 t.ok(t.wait_for(lambda: t.run("rmmod", "blobcache").returncode == 0, 10), "module unloads")
 t.done()
