@@ -76,6 +76,10 @@ def suspect():
     return t.cachectl("status")["mounts"][0]["lower_suspect"]
 
 
+def doubts():
+    return t.run("dmesg").stdout.count("lower does not answer")
+
+
 def file(uid=0, mode=0o666):
     return Node(mode, uid, os.urandom(5000))
 
@@ -204,6 +208,19 @@ def change_by_descriptor(root):
         os.close(fd)
 
 
+def writers_while_frozen():
+    """A lower that is known not to answer is not waited for by who wants to change it."""
+    freeze_own()
+    begin = time.monotonic()
+    for what, call, *argv in (("open for writing", os.open, f"{TARGET2}/many/m1", os.O_WRONLY), ("mkdir", os.mkdir, f"{TARGET2}/many/new"),
+                              ("create", os.open, f"{TARGET2}/many/new", os.O_CREAT | os.O_WRONLY), ("unlink", os.unlink, f"{TARGET2}/many/m1"),
+                              ("rename", os.rename, f"{TARGET2}/many/m1", f"{TARGET2}/many/m2"), ("chmod", os.chmod, f"{TARGET2}/many/m1", 0o600),
+                              ("truncate", os.truncate, f"{TARGET2}/many/m1", 0)):
+        t.same(caught(call, *argv), "EIO", f"frozen: {what} fails")
+    t.ok(time.monotonic() - begin < 15, "... at once", time.monotonic() - begin)
+    thaw_own()
+
+
 def restart(*parameters):
     global nl
     t.run_ok("the lower of our own is unmounted", "umount", TARGET2)
@@ -237,6 +254,18 @@ def slow_lower(root):
     mode = os.stat(f"{TARGET2}/owned").st_mode & 0o777
     own.slow = {}
     t.ok(time.monotonic() - begin > 1.8 and mode == 0o600, "a slow lower is waited for", oct(mode), time.monotonic() - begin)
+
+
+def slow_revalidation():
+    """Names in memory are not waited for as long as that."""
+    path, said = f"{TARGET2}/owned", doubts()
+    t.same(caught(os.stat, path), None, "a name is in memory")
+    own.slow = {fuseserver.LOOKUP: 60}
+    begin = time.monotonic()
+    t.ok(t.wait_for(lambda: caught(os.stat, path) is None and doubts() > said, 30), "a revalidation that takes too long makes the lower suspect")
+    t.ok(time.monotonic() - begin < 20, "... and is not waited for", time.monotonic() - begin)
+    own.slow = {}
+    t.ok(t.wait_for(lambda: not suspect(), 30), "... until the lower answers")
 
 
 def one_deadline():
@@ -398,7 +427,9 @@ another_directory(tree)
 below_another(tree)
 open_already(tree)
 change_by_descriptor(tree)
+writers_while_frozen()
 slow_lower(tree)
+slow_revalidation()
 one_deadline()
 few_identities(tree)
 t.same(daemon.stop(), 0, "the daemon ends again")
