@@ -12,6 +12,7 @@ CLEAN = """\
 [    0.020000] tsc: Unable to calibrate against PIT
 [    1.041607] mtrr: your CPUs had inconsistent fixed MTRR settings
 [    1.268808] acpi PNP0A03:00: fail to add MMCONFIG information, can't access extended configuration space
+[    2.400000] tests/vm/init: sched_clock() is wrong: no soft lockups are looked for
 [    3.104000] blobcache: loading out-of-tree module taints kernel.
 [    3.104417] blobcache: module verification failed: signature and/or required key missing - tainting kernel
 [    3.300000] EXT4-fs (nvme1n1): mounted filesystem r/w with ordered data mode. Quota mode: none.
