@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: an NVMe device that is pulled out under its readers costs fetches of what it had, and no
+# wrong byte; the other tier goes on, and has all of it in the end; what is left of the one can be
+# detached, and the module unloaded.
+#
+# vm: disk=data:64M disk=other:64M timeout=240 mem=1G
+
+import os
+
+import hostile_daemon as h
+import vmtest as t
+
+STORE, TARGET = "/mnt/store", "/mnt/data"
+VOLUME = f"file://{STORE}"
+DATA, OTHER = t.disk("data"), t.disk("other")
+files = {f"f{n:02}": os.urandom(200000) for n in range(60)}
+
+
+def wrong():
+    """Of the files, read anew, which have not their bytes."""
+    t.drop_caches(3)
+    bad = []
+    for name, content in files.items():
+        try:
+            with open(f"{TARGET}/{name}", "rb") as f:
+                if f.read() != content:
+                    bad.append(name)
+        except OSError as e:
+            bad.append(f"{name}: {h.name(e.errno)}")
+    t.settled()
+    return bad
+
+
+def tiers():
+    return {d["device"]: d for d in t.cachectl("device", "list")["devices"]}
+
+
+def pull(serial):
+    for controller in os.listdir("/sys/class/nvme"):
+        with open(f"/sys/class/nvme/{controller}/serial", encoding="ascii") as f:
+            if f.read().strip() != serial:
+                continue
+        with open(f"/sys/class/nvme/{controller}/device/remove", "w", encoding="ascii") as f:
+            f.write("1")
+        return
+
+
+def all_hits():
+    delta = h.Delta(nl)
+    return not wrong() and not delta.fetch_bytes
+
+
+os.makedirs(STORE)
+t.run("mount", "-t", "tmpfs", "-o", "size=100m", "none", STORE)
+for n, data in files.items():
+    with open(f"{STORE}/{n}", "wb") as out:
+        out.write(data)
+t.load_module(t.PATIENT)
+nl = h.Netlink()
+for device in DATA, OTHER:
+    t.run_ok(f"{device} is formatted", "cachectl", "device", "format", "--yes", device)
+    t.same(nl.attach(device)[0], 0, "... and attached")
+daemon = t.Daemon({"volumes": [{"source": VOLUME}]})
+t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "a daemon is there", daemon.tail())
+status, output = t.mount(STORE, TARGET, ro=True, volume=VOLUME, ttl="1h")
+t.same(status, 0, "mounted", output)
+t.same(wrong(), [], "all is read, and right")
+t.ok(all(d["used_bytes"] for d in tiers().values()), "... some is on each", tiers())
+events = h.Netlink()
+events.listen()
+pull("data")
+t.ok(not os.path.exists(DATA), "one is pulled out")
+t.same(wrong(), [], "all is right")
+t.ok(t.wait_for(lambda: wrong() or tiers()[DATA]["state"] == "failed", 60), "it is found to have failed", tiers())
+t.same(events.tier_event(60), (DATA, "failed"), "... of which there is an event")
+events.close()
+t.same(tiers()[OTHER]["state"], "live", "the other lives")
+t.ok(t.wait_for(all_hits, 60), "... and has all of it soon")
+p = t.run("cachectl", "device", "detach", DATA)
+t.ok(set(tiers()) == {OTHER}, "what is left of the one can be detached", p.returncode, p.stdout)
+t.same(wrong(), [], "all is right still")
+t.run_ok("unmounted", "umount", TARGET)
+t.run_ok("the other is detached", "cachectl", "device", "detach", OTHER)
+t.same(daemon.stop(), 0, "the daemon ends")
+nl.close()
+t.ok(t.unloaded(), "the module unloads")
+t.done()
