@@ -122,7 +122,7 @@ fuzz: $(fuzz_all)
 	@$(if $(fuzz_all),prove -v --exec "tests/fuzz/run --runs $(RUNS)" $(notdir $(fuzz_all)),echo no such fuzzer)
 
 # What an attach makes of a tier after a power cut, by the module's own code.
-crash_kmod := $(addprefix kmod/,record.c recover.c frame.c index.c evict.c)
+crash_kmod := $(addprefix kmod/,record.c recover.c pending.c frame.c index.c evict.c)
 build/helpers/crash: tests/crash/crash.c $(crash_kmod) $(wildcard kmod/*.h uapi/*.h)
 	@mkdir -p $(@D)
 	$(call say,CC  )

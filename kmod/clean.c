@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The clean table of a tier. Advisory: losing a record loses a cache entry. The
- * whole table is kept in memory as it is on the device, since a unit is written
- * as a whole and first use of a block needs its checksum.
+ * What the clean table says, and how an attach learns it. See clean.h; clean_write.c
+ * writes it.
  */
-#include <linux/blkdev.h>
+#include <linux/module.h>
 #include <linux/netlink.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -12,32 +11,125 @@
 #include "recover.h"
 #include "stats.h"
 #include "tier.h"
+#include "tier_meta.h"
 
-/* Records are written this long after the first of them changed. */
-#define TABLE_DELAY	HZ
+/* Units that are read at once to be recovered. */
+#define WINDOW_UNITS	(BC_CHUNK_SIZE >> BC_UNIT_SHIFT)
 
-static void mark_dirty(struct bc_tier *tier, u32 frame)
+/* An attach does without so many that cannot be read. More are no bad places, but a bad device. */
+#define BAD_UNITS_MAX	64
+
+/* Who stores waits so long for the table to be written, at most; and so many, if nobody asked. */
+#define RESERVE_WAIT	HZ
+#define RESERVE_WAITERS	4
+
+static unsigned int max_unwritten = BC_PENDING_MAX;
+module_param(max_unwritten, uint, 0644);
+MODULE_PARM_DESC(max_unwritten,
+		 "frames per tier, attached from now on, of which the clean table on the device may lag behind");
+
+/* With one entry per frame; most tiers have two, which share what a frame costs. */
+static_assert(BC_INDEX_ENTRY_BYTES + BC_EVICT_SLOT_BYTES + BC_FRAMES_FRAME_BYTES +
+	      BC_PENDING_FRAME_BYTES <= 48, "memory of a chunk");
+
+static void changed(struct bc_tier *tier)
 {
-	u64 unit = bc_clean_unit_of(frame);
-
 	lockdep_assert_held(&tier->lock);
-	if (__test_and_set_bit(unit, tier->unit_dirty))
+	/* Others wait, or will soon. Where writing fails it would not help to try more often. */
+	if (bc_clean_crowded(&tier->pending) && !READ_ONCE(tier->table_failing))
+		mod_delayed_work(bc_table_wq, &tier->table_work, 0);
+	else
+		queue_delayed_work(bc_table_wq, &tier->table_work, BC_CLEAN_DELAY);
+}
+
+int bc_clean_get(struct bc_tier *tier, u32 frame, u16 blocks,
+		 struct bc_disk_desc descs[BC_FRAME_BLOCKS])
+{
+	spin_lock(&tier->lock);
+	blocks &= ~bc_pending_get(&tier->pending, frame, descs);
+	spin_unlock(&tier->lock);
+	/* What waits is forgotten only when the device says the same; what does not is there. */
+	return blocks ? bc_units_get(tier, frame, blocks, descs) : 0;
+}
+
+void bc_clean_ahead(struct bc_tier *tier, u32 frame, u16 blocks)
+{
+	spin_lock(&tier->lock);
+	blocks &= ~bc_pending_known(&tier->pending, frame);
+	spin_unlock(&tier->lock);
+	if (blocks)
+		bc_units_ahead(tier, frame);
+}
+
+static bool reserve(struct bc_tier *tier)
+{
+	bool room;
+
+	spin_lock(&tier->lock);
+	room = bc_pending_reserve(&tier->pending);
+	spin_unlock(&tier->lock);
+	return room;
+}
+
+/*
+ * What is fetched faster than the table is written waits here, not for ever. Workers that store are
+ * few, and other tiers' too.
+ */
+static bool reserve_patiently(struct bc_tier *tier, bool wanted)
+{
+	bool room = reserve(tier);
+
+	if (room)
+		return true;
+	if (atomic_inc_return(&tier->table_waiters) <= RESERVE_WAITERS || wanted)
+		wait_event_idle_timeout(tier->table_wait,
+					(room = reserve(tier)) || READ_ONCE(tier->table_stuck),
+					RESERVE_WAIT);
+	atomic_dec(&tier->table_waiters);
+	return room;
+}
+
+/* Fewer wait to be written, or to be stored. */
+static void fewer(struct bc_tier *tier)
+{
+	if (wq_has_sleeper(&tier->table_wait))
+		wake_up_all(&tier->table_wait);
+}
+
+struct bc_overlay *bc_clean_reserve(struct bc_tier *tier, bool wanted)
+{
+	struct bc_overlay *spare;
+
+	if (!reserve_patiently(tier, wanted))
+		return NULL;
+	spare = kmalloc(sizeof(*spare), GFP_NOIO | __GFP_NOWARN);
+	if (spare)
+		return spare;
+	spin_lock(&tier->lock);
+	bc_pending_unreserve(&tier->pending);
+	spin_unlock(&tier->lock);
+	fewer(tier);
+	return NULL;
+}
+
+void bc_clean_unreserve(struct bc_tier *tier, struct bc_overlay *spare)
+{
+	if (!spare)
 		return;
-	if (!tier->units_dirty++)
-		queue_delayed_work(bc_table_wq, &tier->table_work, TABLE_DELAY);
+	spin_lock(&tier->lock);
+	bc_pending_unreserve(&tier->pending);
+	spin_unlock(&tier->lock);
+	fewer(tier);
+	kfree(spare);
 }
 
-struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot)
+void bc_clean_set(struct bc_tier *tier, const struct bc_place *place,
+		  const struct bc_fetched *fetched, u16 blocks,
+		  const u32 crc[BC_CHUNK_BLOCKS], struct bc_overlay **spare)
 {
-	return &tier->units[bc_clean_unit_of(frame)].desc[bc_clean_desc_of(frame, slot)];
-}
-
-void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
-		  u32 chunk, u32 bytes, u16 blocks, const u32 crc[BC_CHUNK_BLOCKS])
-{
-	struct bc_disk_desc *disk = bc_clean_descs(tier, place->frame, place->slot);
+	struct bc_overlay *overlay = bc_pending_overlay(&tier->pending, place->frame, spare);
 	struct bc_desc desc = {
-		.key = *key,
+		.key = *fetched->key,
 		.seq = atomic64_inc_return(&tier->seq),
 		.kind = BC_KIND_CLEAN,
 	};
@@ -46,202 +138,128 @@ void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const stru
 
 	lockdep_assert_held(&tier->lock);
 	for_each_set_bit(i, &mask, place->count) {
-		desc.block = (u64)chunk * BC_CHUNK_BLOCKS + i;
-		desc.length = min(bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE);
+		desc.block = (u64)fetched->chunk * BC_CHUNK_BLOCKS + i;
+		desc.length = min(fetched->bytes - i * BC_BLOCK_SIZE, BC_BLOCK_SIZE);
 		desc.crc = crc[i];
-		bc_desc_encode(&desc, &disk[i]);
+		bc_desc_encode(&desc, &overlay->desc[place->slot + i]);
 	}
-	mark_dirty(tier, place->frame);
+	bc_pending_set(&tier->pending, overlay, blocks << place->slot);
+	changed(tier);
 }
 
 void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place)
 {
-	lockdep_assert_held(&tier->lock);
-	memset(bc_clean_descs(tier, place->frame, place->slot), 0,
-	       place->count * sizeof(struct bc_disk_desc));
-	mark_dirty(tier, place->frame);
+	bc_pending_erase(&tier->pending, place->frame,
+			 bc_blocks_mask(place->count) << place->slot);
+	changed(tier);
+	fewer(tier);
 }
 
-/* Units as they were at one moment, in memory of their own. */
-#define BATCH_UNITS	64
-
-struct bc_clean_batch {
-	u32 count;
-	u64 unit[BATCH_UNITS];
-	u8 bytes[BATCH_UNITS][BC_UNIT_SIZE] __aligned(PAGE_SIZE);
-};
-
-static_assert(PAGE_SIZE % BC_UNIT_SIZE == 0 || BC_UNIT_SIZE % PAGE_SIZE == 0,
-	      "a unit in a batch lies in whole pages");
-
-/* Take dirty units from @unit on. Return: where to go on. */
-static u64 take_units(struct bc_tier *tier, struct bc_clean_batch *batch, u64 unit)
+static void recover(struct bc_tier *tier, const struct bc_recovery *recovery)
 {
-	u64 units = tier->super.layout.clean_units;
+	u64 unit, frame;
 
-	batch->count = 0;
-	while (batch->count < BATCH_UNITS &&
-	       (unit = find_next_bit(tier->unit_dirty, units, unit)) < units) {
-		spin_lock(&tier->lock);
-		__clear_bit(unit, tier->unit_dirty);
-		tier->units_dirty--;
-		memcpy(batch->bytes[batch->count], &tier->units[unit], BC_UNIT_SIZE);
-		spin_unlock(&tier->lock);
-		batch->unit[batch->count++] = unit++;
-	}
-	return unit;
-}
-
-/* Still to be written: a later success must not make the tier look complete. */
-static void give_units_back(struct bc_tier *tier, const struct bc_clean_batch *batch, u32 i)
-{
 	spin_lock(&tier->lock);
-	for (; i < batch->count; i++) {
-		if (!__test_and_set_bit(batch->unit[i], tier->unit_dirty))
-			tier->units_dirty++;
-	}
-	spin_unlock(&tier->lock);
-}
-
-static int write_unit(struct bc_tier *tier, u64 unit, void *bytes)
-{
-	u64 offset = tier->super.layout.clean_offset + (unit << BC_UNIT_SHIFT);
-	int ret;
-
-	bc_unit_seal(bytes, BC_UNIT_MAGIC_CLEAN, unit, tier->super.attach_count,
-		     tier->super.uuid);
-	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE, offset, bytes, BC_UNIT_SIZE);
-	bc_tier_io_result(tier, WRITE, ret);
-	return ret;
-}
-
-/*
- * The flush puts the blocks' bytes before their records, and so comes after these were
- * copied: what a record says is on the device. (If the device lies, the checksum finds out.)
- */
-static int write_batch(struct bc_tier *tier, struct bc_clean_batch *batch)
-{
-	int ret = blkdev_issue_flush(tier->bdev.bdev);
-	u32 i;
-
-	for (i = 0; i < batch->count && !ret; i++)
-		ret = write_unit(tier, batch->unit[i], batch->bytes[i]);
-	if (ret)
-		give_units_back(tier, batch, i ? i - 1 : 0);
-	return ret;
-}
-
-int bc_clean_write(struct bc_tier *tier)
-{
-	struct bc_clean_batch *batch = tier->batch;
-	u64 unit = 0;
-	int ret = 0;
-
-	mutex_lock(&tier->table_mutex);
-	do {
-		unit = take_units(tier, batch, unit);
-		if (batch->count)
-			ret = write_batch(tier, batch);
-	} while (!ret && batch->count == BATCH_UNITS);
-	if (ret) {
-		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
-		pr_err_ratelimited("%s: clean table not written: error %d; chunks stored since are lost at the next attach\n",
-				   tier->name, ret);
-	}
-	mutex_unlock(&tier->table_mutex);
-	return ret;
-}
-
-static void table_work(struct work_struct *work)
-{
-	struct bc_tier *tier = container_of(to_delayed_work(work), struct bc_tier, table_work);
-
-	bc_clean_write(tier);
-	/* What changed while we wrote found units_dirty above zero and queued nothing. */
-	if (READ_ONCE(tier->units_dirty) && percpu_ref_tryget_live(&tier->ref)) {
-		queue_delayed_work(bc_table_wq, &tier->table_work, TABLE_DELAY);
-		percpu_ref_put(&tier->ref);
-	}
-}
-
-static int read_units(struct bc_tier *tier)
-{
-	u64 bytes = tier->super.layout.clean_units << BC_UNIT_SHIFT, done = 0;
-	int ret = 0;
-
-	while (!ret && done < bytes) {
-		size_t part = min_t(u64, bytes - done, BC_CHUNK_SIZE);
-
-		ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ,
-				      tier->super.layout.clean_offset + done,
-				      (u8 *)tier->units + done, part);
-		done += part;
-		cond_resched();
-	}
-	return ret;
-}
-
-static void recover(struct bc_tier *tier)
-{
-	const struct bc_layout *layout = &tier->super.layout;
-	struct bc_recovery recovery = {
-		.super = &tier->super,
-		.units = tier->units,
-		.frames = &tier->frames,
-		.index = &tier->index,
-	};
-	u64 unit;
-	u32 frame;
-
-	for (unit = 0; unit < layout->clean_units; unit++) {
-		if (bc_recover_unit(&recovery, unit) == -EBADMSG)
+	for (unit = recovery->first; unit < recovery->first + recovery->count; unit++) {
+		if (bc_recover_unit(recovery, unit) == -EBADMSG)
 			bc_stat_inc(BC_STAT_UNIT_ERRORS);
-		cond_resched();
+		cond_resched_lock(&tier->lock);
 	}
-	spin_lock(&tier->lock);
-	for (frame = 0; frame < layout->frame_count; frame++) {
-		bc_recover_frame(&recovery, frame);
+	for (frame = bc_recover_first(recovery); frame < bc_recover_end(recovery); frame++) {
+		bc_recover_frame(recovery, frame);
 		cond_resched_lock(&tier->lock);
 	}
 	spin_unlock(&tier->lock);
 }
 
-int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
+/* One by one, as far as they can be read. @bad: counts those that cannot. */
+static int read_each(struct bc_tier *tier, struct bc_recovery *recovery, u32 *bad)
 {
-	const struct bc_layout *layout = &tier->super.layout;
+	u64 i;
 	int ret;
 
-	mutex_init(&tier->table_mutex);
-	INIT_DELAYED_WORK(&tier->table_work, table_work);
-	tier->units = vmalloc(layout->clean_units << BC_UNIT_SHIFT);
-	tier->unit_dirty = kvcalloc(BITS_TO_LONGS(layout->clean_units), sizeof(long), GFP_KERNEL);
-	/* Not when it is needed: memory may be short because this is not written. */
-	tier->batch = vmalloc(sizeof(*tier->batch));
-	if (!tier->units || !tier->unit_dirty || !tier->batch) {
-		NL_SET_ERR_MSG(extack, "not enough memory for the clean table: use a smaller tier");
-		return -ENOMEM;
+	for (i = 0; i < recovery->count; i++) {
+		ret = bc_units_read(tier, recovery->first + i, 1, &recovery->units[i]);
+		if (bc_meta_bad_place(ret))
+			ret = bc_units_read(tier, recovery->first + i, 1, &recovery->units[i]);
+		if (!ret)
+			continue;
+		if (!bc_meta_bad_place(ret) || ++*bad > BAD_UNITS_MAX)
+			return ret;
+		bc_stat_inc(BC_STAT_TIER_READ_ERRORS);
+		bc_stat_inc(BC_STAT_UNIT_ERRORS);
+		pr_warn_ratelimited("%s: unit %llu of the clean table cannot be read: error %d; what it said is lost\n",
+				    tier->name, recovery->first + i, ret);
+		/* As one that was never written. */
+		memset(&recovery->units[i], 0, BC_UNIT_SIZE);
 	}
-	ret = read_units(tier);
-	if (ret) {
-		NL_SET_ERR_MSG(extack, "clean table unreadable: check the device, or format it again");
-		return ret;
-	}
-	recover(tier);
-	/* All that was handed out before is below. */
-	atomic64_set(&tier->seq, tier->super.seq_reserved);
 	return 0;
 }
 
-size_t bc_clean_memory(const struct bc_tier *tier)
+/* One sequential read of the table, of which nothing stays. */
+static int read_table(struct bc_tier *tier, struct bc_disk_clean_unit *window)
 {
+	struct bc_recovery recovery = {
+		.super = &tier->super,
+		.units = window,
+		.pending = &tier->pending,
+		.frames = &tier->frames,
+		.index = &tier->index,
+	};
 	u64 units = tier->super.layout.clean_units;
+	u32 bad = 0;
+	int ret;
 
-	return (units << BC_UNIT_SHIFT) + units / BITS_PER_BYTE + sizeof(*tier->batch);
+	for (; recovery.first < units; recovery.first += recovery.count) {
+		recovery.count = min_t(u64, units - recovery.first, WINDOW_UNITS);
+		ret = bc_units_read(tier, recovery.first, recovery.count, window);
+		if (ret)
+			ret = read_each(tier, &recovery, &bad);
+		if (ret)
+			return ret;
+		recover(tier, &recovery);
+	}
+	return 0;
+}
+
+int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	const struct bc_layout *layout = &tier->super.layout;
+	struct bc_disk_clean_unit *window = vmalloc(WINDOW_UNITS << BC_UNIT_SHIFT);
+	int ret;
+
+	mutex_init(&tier->table_mutex);
+	init_waitqueue_head(&tier->table_wait);
+	INIT_DELAYED_WORK(&tier->table_work, bc_clean_work);
+	if (!window || bc_clean_write_init(tier) ||
+	    bc_pending_init(&tier->pending, layout->frame_count,
+			    clamp(READ_ONCE(max_unwritten), 2U, BC_PENDING_LIMIT)) ||
+	    bc_units_init(tier, layout->clean_units)) {
+		NL_SET_ERR_MSG(extack, "not enough memory for the clean table: use a smaller tier");
+		ret = -ENOMEM;
+		goto out;
+	}
+	ret = read_table(tier, window);
+	if (ret)
+		NL_SET_ERR_MSG(extack, "clean table unreadable: check the device, or format it again");
+	/* All that was handed out before is below. */
+	atomic64_set(&tier->seq, tier->super.seq_reserved);
+out:
+	vfree(window);
+	return ret;
+}
+
+void bc_clean_start(struct bc_tier *tier)
+{
+	spin_lock(&tier->lock);
+	if (tier->pending.units_dirty)
+		changed(tier);
+	spin_unlock(&tier->lock);
 }
 
 void bc_clean_free(struct bc_tier *tier)
 {
-	kvfree(tier->unit_dirty);
-	vfree(tier->batch);
-	vfree(tier->units);
+	bc_clean_write_exit(tier);
+	bc_units_free(&tier->units);
+	bc_pending_free(&tier->pending);
 }

@@ -72,10 +72,6 @@ struct bc_evict {
 /* What each slot costs. */
 #define BC_EVICT_SLOT_BYTES	sizeof(u16)
 
-/* With one entry per frame; most tiers have two, which share what a frame costs. */
-static_assert(BC_INDEX_ENTRY_BYTES + BC_EVICT_SLOT_BYTES + BC_FRAMES_FRAME_BYTES <= 48,
-	      "memory of a chunk");
-
 /* Into how many groups an index of so many entries shall be divided. */
 u32 bc_evict_groups(u64 entries);
 

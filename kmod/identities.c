@@ -14,6 +14,7 @@
 #include "identity.h"
 #include "stats.h"
 #include "tier.h"
+#include "tier_meta.h"
 
 /* Identities that changed are written this long after the last time. */
 #define SAVE_INTERVAL	(60 * HZ)

@@ -240,6 +240,11 @@ static inline void kvfree(const void *p)
 	free((void *)p);
 }
 
+static inline void kfree(const void *p)
+{
+	free((void *)p);
+}
+
 static inline int fls64(u64 x)
 {
 	return x ? 64 - __builtin_clzll(x) : 0;
@@ -268,6 +273,38 @@ static inline unsigned long roundup_pow_of_two(unsigned long x)
 static inline unsigned long rounddown_pow_of_two(unsigned long x)
 {
 	return 1UL << ilog2(x);
+}
+
+#define BITS_PER_LONG		(8 * sizeof(long))
+#define BITS_TO_LONGS(bits)	DIV_ROUND_UP(bits, BITS_PER_LONG)
+
+static inline bool test_bit(unsigned long nr, const unsigned long *map)
+{
+	return map[nr / BITS_PER_LONG] & BIT(nr % BITS_PER_LONG);
+}
+
+static inline bool __test_and_set_bit(unsigned long nr, unsigned long *map)
+{
+	bool was = test_bit(nr, map);
+
+	map[nr / BITS_PER_LONG] |= BIT(nr % BITS_PER_LONG);
+	return was;
+}
+
+static inline bool __test_and_clear_bit(unsigned long nr, unsigned long *map)
+{
+	bool was = test_bit(nr, map);
+
+	map[nr / BITS_PER_LONG] &= ~BIT(nr % BITS_PER_LONG);
+	return was;
+}
+
+static inline unsigned long find_next_bit(const unsigned long *map, unsigned long size,
+					  unsigned long nr)
+{
+	while (nr < size && !test_bit(nr, map))
+		nr++;
+	return nr < size ? nr : size;
 }
 
 static inline unsigned int hweight16(u16 w)

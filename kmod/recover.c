@@ -4,13 +4,20 @@
  */
 #include "recover.h"
 
+static struct bc_disk_clean_unit *unit_at(const struct bc_recovery *recovery, u64 unit)
+{
+	return &recovery->units[unit - recovery->first];
+}
+
 int bc_recover_unit(const struct bc_recovery *recovery, u64 unit)
 {
-	int ret = bc_unit_check(&recovery->units[unit], BC_UNIT_MAGIC_CLEAN, unit,
-				recovery->super->uuid);
+	struct bc_disk_clean_unit *bytes = unit_at(recovery, unit);
+	int ret = bc_unit_check(bytes, BC_UNIT_MAGIC_CLEAN, unit, recovery->super->uuid);
 
-	if (ret)
-		memset(&recovery->units[unit], 0, BC_UNIT_SIZE);
+	if (ret) {
+		memset(bytes, 0, sizeof(*bytes));
+		bc_pending_lost(recovery->pending, unit);
+	}
 	return ret;
 }
 
@@ -42,20 +49,23 @@ static bool keep(const struct bc_recovery *recovery, u32 frame, const struct bc_
 	return false;
 }
 
-/* Descriptors that no entry owns are erased, so that the image tells the truth. */
-static void erase_unowned(struct bc_disk_desc *descs, u16 owned)
+static void erase_unowned(const struct bc_recovery *recovery, u32 frame,
+			  const struct bc_disk_desc *descs, u16 owned)
 {
+	u16 unowned = 0;
 	u32 slot;
 
 	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
-		if (!(owned & BIT(slot)))
-			memset(&descs[slot], 0, sizeof(descs[slot]));
+		if (!(owned & BIT(slot)) && memchr_inv(&descs[slot], 0, sizeof(descs[slot])))
+			unowned |= BIT(slot);
 	}
+	if (unowned)
+		bc_pending_erase(recovery->pending, frame, unowned);
 }
 
 void bc_recover_frame(const struct bc_recovery *recovery, u32 frame)
 {
-	struct bc_disk_clean_unit *unit = &recovery->units[bc_clean_unit_of(frame)];
+	struct bc_disk_clean_unit *unit = unit_at(recovery, bc_clean_unit_of(frame));
 	struct bc_disk_desc *descs = &unit->desc[bc_clean_desc_of(frame, 0)];
 	struct bc_extent extent;
 	u32 slot = 0;
@@ -66,5 +76,5 @@ void bc_recover_frame(const struct bc_recovery *recovery, u32 frame)
 		if (keep(recovery, frame, &extent))
 			owned |= extent.valid << extent.slot;
 	}
-	erase_unowned(descs, owned);
+	erase_unowned(recovery, frame, descs, owned);
 }

@@ -47,29 +47,6 @@ static void free_victim(struct bc_tier *tier, const struct bc_place *victim)
 	bc_frames_release(&tier->frames, victim);
 }
 
-/*
- * Evict what else is in the frame of a victim: a tier full of short chunks gives
- * room for a whole one by emptying one frame, not by thinning out all of them.
- */
-static void evict_frame(struct bc_tier *tier, u32 frame)
-{
-	struct bc_place place;
-	struct bc_desc desc;
-	u32 slot;
-
-	lockdep_assert_held(&tier->lock);
-	for (slot = 0; slot < BC_FRAME_BLOCKS; slot++) {
-		if (bc_desc_decode(bc_clean_descs(tier, frame, slot), &desc) ||
-		    desc.kind != BC_KIND_CLEAN)
-			continue;
-		if (bc_index_remove(&tier->index, &desc.key, desc.block / BC_CHUNK_BLOCKS,
-				    &place))
-			continue;
-		bc_evict_remember(&tier->evict, &desc.key, desc.block / BC_CHUNK_BLOCKS);
-		free_victim(tier, &place);
-	}
-}
-
 /* Entries looked at, and victims taken, per hold of the tier's lock; holds per chunk. */
 #define EVICT_BUDGET	4096
 #define EVICT_VICTIMS	16
@@ -87,6 +64,7 @@ struct want {
 	const struct bc_key *key;
 	u32 chunk;
 	u32 blocks;
+	struct bc_place victim;	/* the last one */
 	u32 futile;
 };
 
@@ -122,22 +100,11 @@ static int admit(struct bc_tier *tier, const struct want *want, bool wanted,
 	return admitted ? -EAGAIN : -ECANCELED;
 }
 
-/* One victim. Return: 0 there is room, -EAGAIN go on, -ENOSPC there is none to be made. */
-static int evict_for(struct bc_tier *tier, struct want *want, struct bc_place *place)
+/* Was it of use to evict from a frame? Return: -EAGAIN go on, -ENOSPC there is none to be made. */
+static int judge(struct bc_tier *tier, struct want *want)
 {
-	struct bc_place victim;
-	int ret;
-
 	lockdep_assert_held(&tier->lock);
-	ret = bc_evict_one(&tier->evict, want->key, want->chunk, EVICT_BUDGET, &victim);
-	if (ret)
-		return ret;
-	free_victim(tier, &victim);
-	if (find_room(tier, want, place))
-		return 0;
-	if (want->blocks > victim.count)
-		evict_frame(tier, victim.frame);
-	if (bc_frames_fit(&tier->frames, victim.frame, want->blocks) ||
+	if (bc_frames_fit(&tier->frames, want->victim.frame, want->blocks) ||
 	    ++want->futile < EVICT_FUTILE)
 		return -EAGAIN;
 	tier->tight_blocks = want->blocks;
@@ -145,7 +112,72 @@ static int evict_for(struct bc_tier *tier, struct want *want, struct bc_place *p
 	return -ENOSPC;
 }
 
-/* One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned. */
+/* One victim. Return: 0 there is room, -EBUSY empty_frame() comes next, or as judge(). */
+static int evict_for(struct bc_tier *tier, struct want *want, struct bc_place *place)
+{
+	int ret;
+
+	lockdep_assert_held(&tier->lock);
+	ret = bc_evict_one(&tier->evict, want->key, want->chunk, EVICT_BUDGET, &want->victim);
+	if (ret)
+		return ret;
+	free_victim(tier, &want->victim);
+	if (find_room(tier, want, place))
+		return 0;
+	if (want->blocks <= want->victim.count)
+		return judge(tier, want);
+	/* Nobody else is to have it meanwhile. */
+	bc_frames_take(&tier->frames, &want->victim);
+	return -EBUSY;
+}
+
+/* Evict the chunk that a descriptor of a frame is of, if it is there still. */
+static void evict_described(struct bc_tier *tier, u32 frame, const struct bc_disk_desc *disk)
+{
+	struct bc_place place;
+	struct bc_desc desc;
+	struct bc_hit hit;
+	u32 chunk;
+
+	lockdep_assert_held(&tier->lock);
+	if (bc_desc_decode(disk, &desc) || desc.kind != BC_KIND_CLEAN)
+		return;
+	chunk = desc.block / BC_CHUNK_BLOCKS;
+	if (!bc_index_peek(&tier->index, &desc.key, chunk, &hit) || hit.place.frame != frame)
+		return;
+	if (bc_index_remove(&tier->index, &desc.key, chunk, &place))
+		return;
+	bc_evict_remember(&tier->evict, &desc.key, chunk);
+	free_victim(tier, &place);
+}
+
+/*
+ * Evict what else is in the frame of a victim: a tier full of short chunks gives
+ * room for a whole one by emptying one frame, not by thinning out all of them. Only
+ * the table knows what that is, and it may have to be read: so without the lock.
+ */
+static int empty_frame(struct bc_tier *tier, struct want *want, struct bc_place *place)
+{
+	struct bc_disk_desc descs[BC_FRAME_BLOCKS];
+	u32 frame = want->victim.frame, slot;
+	int ret;
+
+	ret = bc_clean_get(tier, frame, bc_blocks_mask(BC_FRAME_BLOCKS), descs);
+	if (ret)
+		bc_stat_inc(BC_STAT_TIER_READ_ERRORS);
+	spin_lock(&tier->lock);
+	for (slot = 0; slot < BC_FRAME_BLOCKS && !ret; slot++)
+		evict_described(tier, frame, &descs[slot]);
+	bc_frames_release(&tier->frames, &want->victim);
+	ret = find_room(tier, want, place) ? 0 : judge(tier, want);
+	spin_unlock(&tier->lock);
+	return ret;
+}
+
+/*
+ * One hold of the lock. Return: 0 found, -EAGAIN go on, -ENOSPC everything is pinned, -EBUSY
+ * empty_frame() comes next.
+ */
 static int try_room(struct bc_tier *tier, struct want *want, struct bc_place *place)
 {
 	int ret = -EAGAIN, i;
@@ -169,6 +201,8 @@ int bc_room_make(struct bc_tier *tier, const struct bc_key *key, u32 chunk, u32 
 
 	for (i = 0; i < EVICT_HOLDS && ret == -EAGAIN; i++) {
 		ret = try_room(tier, &want, place);
+		if (ret == -EBUSY)
+			ret = empty_frame(tier, &want, place);
 		cond_resched();
 	}
 	return ret;

@@ -15,6 +15,7 @@
 #include "room.h"
 #include "stats.h"
 #include "tier.h"
+#include "tier_meta.h"
 
 /* What this module knows: no ro_compat and no incompat feature. */
 #define KNOWN_RO_COMPAT	0U
@@ -252,9 +253,14 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	strscpy(tier->name, path, sizeof(tier->name));
 	init_completion(&tier->idle);
 	spin_lock_init(&tier->lock);
-	bc_tier_io_prepare(tier);
+	ret = bc_tier_io_prepare(tier);
+	if (ret) {
+		kvfree(tier);
+		goto out;
+	}
 	ret = attach(tier, path, extack);
 	if (ret) {
+		bc_tier_io_finish(tier);
 		kvfree(tier);
 		goto out;
 	}
@@ -262,6 +268,7 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	__module_get(THIS_MODULE);
 	/* There is room: check_others(). */
 	bc_tier_publish(tier);
+	bc_clean_start(tier);
 	bc_identities_start(tier);
 	pr_info("%s: attached: %llu frames, %u chunks found, last detach was %s\n", tier->name,
 		tier->super.layout.frame_count, tier->index.used,
@@ -287,14 +294,16 @@ static void unpublish(struct bc_tier *tier)
 
 static int close_tables(struct bc_tier *tier)
 {
-	int ret = bc_clean_write(tier);
+	int ret = bc_clean_write(tier), then;
 
-	if (!ret)
-		ret = bc_identities_save(tier, true);
-	if (!ret)
-		ret = blkdev_issue_flush(tier->bdev.bdev);
-	if (ret)
+	/* A few bad places of the one are none of the other. */
+	if (ret && !bc_meta_bad_place(ret))
 		return ret;
+	then = bc_identities_save(tier, true);
+	if (!then)
+		then = blkdev_issue_flush(tier->bdev.bdev);
+	if (ret || then)
+		return ret ?: then;
 	tier->super.state |= BC_SUPER_CLEAN;
 	return write_super(tier);
 }
@@ -318,6 +327,7 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
 		NL_SET_ERR_MSG(extack, "detached, but its tables could not be written: chunks stored last are lost");
 	pr_info("%s: detached\n", tier->name);
 	/* Nothing is read or written any more. */
+	bc_tier_io_finish(tier);
 	cancel_work_sync(&tier->failed_work);
 	percpu_ref_exit(&tier->ref);
 	free_memory(tier);
@@ -337,7 +347,7 @@ void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info)
 	memcpy(info->uuid, tier->super.uuid, BC_UUID_SIZE);
 	strscpy(info->label, tier->super.label, sizeof(info->label));
 	info->state = BC_TIER_LIVE;
-	if (READ_ONCE(tier->read_only))
+	if (READ_ONCE(tier->read_only) || READ_ONCE(tier->table_stuck))
 		info->state = BC_TIER_READ_ONLY;
 	if (READ_ONCE(tier->failed))
 		info->state = BC_TIER_FAILED;
@@ -346,13 +356,14 @@ void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info)
 	info->frame_bytes = layout->frame_count << BC_CHUNK_SHIFT;
 	spin_lock(&tier->lock);
 	info->free_bytes = tier->frames.free_blocks << BC_BLOCK_SHIFT;
+	info->memory = bc_pending_memory(&tier->pending);
 	spin_unlock(&tier->lock);
 	info->used_bytes = info->frame_bytes - info->free_bytes;
 	info->pinned_bytes = (u64)atomic64_read(&tier->index.pinned_blocks) << BC_BLOCK_SHIFT;
 	info->chunks = READ_ONCE(tier->index.used);
 	info->chunks_max = tier->index.entries;
-	info->memory = bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +
-		       bc_evict_memory(&tier->evict) +
-		       bc_clean_memory(tier);
+	info->memory += bc_index_memory(&tier->index) + bc_frames_memory(&tier->frames) +
+			bc_evict_memory(&tier->evict) + bc_units_memory(&tier->units) +
+			bc_clean_write_memory();
 	info->was_clean = tier->was_clean;
 }

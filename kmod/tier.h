@@ -4,9 +4,8 @@
  * to them are under RCU and each use holds a percpu reference, so that detach
  * waits for reads and writes in flight and for nothing else.
  *
- * tier->lock covers free space, eviction, the image of the clean table
- * and which of its units are to be written. Process context only. Inside it
- * come the index's stripe locks.
+ * tier->lock covers free space, eviction, and what of the clean table is to be
+ * written. Process context only. Inside it come the index's stripe locks.
  */
 #ifndef BC_TIER_H
 #define BC_TIER_H
@@ -18,12 +17,15 @@
 #include <linux/workqueue.h>
 
 #include "blobcache_netlink.h"
+#include "clean.h"
 #include "engine.h"
 #include "evict.h"
 #include "frame.h"
 #include "index.h"
+#include "pending.h"
 #include "record.h"
 #include "tier_pick.h"
+#include "units.h"
 
 struct netlink_ext_ack;
 
@@ -37,6 +39,8 @@ struct bc_tier {
 	bool was_clean;
 	bool failed;			/* serves no more: too many reads failed in a row */
 	bool read_only;			/* nothing more is kept: too many writes did */
+	bool table_stuck;		/* nor now: the table cannot be written */
+	bool table_failing;		/* some of it could not */
 	atomic_t errors[2];		/* I/O errors since the last success; READ, WRITE */
 	struct work_struct failed_work;	/* tells of it; from failed on, until it is detached */
 	struct percpu_ref ref;
@@ -47,16 +51,19 @@ struct bc_tier {
 	struct bc_evict evict;
 	u32 tight_blocks;		/* no room for so many or more in one run, */
 	unsigned long tight_until;	/* it was found: jiffies */
-	struct bc_disk_clean_unit *units;	/* image of the whole clean table */
-	unsigned long *unit_dirty;		/* bit per unit: image newer than the device */
-	u64 units_dirty;			/* their number */
+	struct bc_pending pending;		/* what the clean table does not say yet */
+	struct bc_units units;			/* some of it, as it is on the device */
 	struct mutex table_mutex;		/* one writer of the table at a time */
-	struct bc_clean_batch *batch;		/* units that are being written, see clean.c */
+	struct bc_clean_batch *batch;		/* units being written: clean_write.c */
+	wait_queue_head_t table_wait;		/* for some of it to be written */
+	atomic_t table_waiters;
 	struct delayed_work table_work;
 	struct delayed_work identity_work;
 	u32 identity_changes;			/* of the table when it was last written */
 	u64 identity_generation;		/* of that save */
 	atomic64_t seq;
+	/* Checks what was read. Its own: a device that hangs holds up no other tier's. */
+	struct workqueue_struct *verify_wq;
 };
 
 /* What is told of a tier. */
@@ -98,7 +105,8 @@ struct bc_tier *bc_tier_slot(u32 slot);
 /* Are chunks to be stored on it? */
 static inline bool bc_tier_is_home(const struct bc_tier *tier)
 {
-	return !READ_ONCE(tier->failed) && !READ_ONCE(tier->read_only);
+	return !READ_ONCE(tier->failed) && !READ_ONCE(tier->read_only) &&
+	       !READ_ONCE(tier->table_stuck);
 }
 
 /* The next tier, from *@slot on, which moves behind it; NULL if there is none. */
@@ -224,37 +232,17 @@ static inline sector_t bc_tier_sector(const struct bc_tier *tier, u32 frame, u32
 	return byte >> SECTOR_SHIFT;
 }
 
-/* clean.c: the clean table. */
-
-/* Read the table and rebuild index and free space from it. */
-int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack);
-void bc_clean_free(struct bc_tier *tier);
-
-/* Bytes of memory in use. */
-size_t bc_clean_memory(const struct bc_tier *tier);
-
-/* The image's descriptors of a place. tier->lock held, or the place's entry pinned. */
-struct bc_disk_desc *bc_clean_descs(struct bc_tier *tier, u32 frame, u32 slot);
-
-/*
- * Put descriptors of these blocks of a chunk into the image, or erase all of a place. tier->lock
- * held.
- */
-void bc_clean_set(struct bc_tier *tier, const struct bc_place *place, const struct bc_key *key,
-		  u32 chunk, u32 bytes, u16 blocks, const u32 crc[BC_CHUNK_BLOCKS]);
-void bc_clean_erase(struct bc_tier *tier, const struct bc_place *place);
-
-/* Write what changed. Return: 0 or errno. May sleep. */
-int bc_clean_write(struct bc_tier *tier);
-
 /* identities.c: the identity table. Load never fails: what is unreadable is not known. */
 void bc_identities_load(struct bc_tier *tier);
 int bc_identities_save(struct bc_tier *tier, bool last);
 void bc_identities_start(struct bc_tier *tier);
 void bc_identities_stop(struct bc_tier *tier);
 
-/* Before any I/O of a new tier. */
-void bc_tier_io_prepare(struct bc_tier *tier);
+/* Before any I/O of a new tier. Return: 0 or -ENOMEM. */
+int bc_tier_io_prepare(struct bc_tier *tier);
+
+/* After all of it. May sleep. */
+void bc_tier_io_finish(struct bc_tier *tier);
 
 /*
  * An I/O of this tier, READ or WRITE, ended. Enough failures of one of them in a row, and it serves
@@ -265,17 +253,11 @@ void bc_tier_io_result(struct bc_tier *tier, int rw, int error);
 /* tier_io.c */
 extern struct workqueue_struct *bc_table_wq;
 extern struct bio_set bc_tier_bioset;
+
+/* Its bios in reserve. */
+#define BC_TIER_BIOS	64
+
 int bc_tier_io_init(void);
 void bc_tier_io_exit(void);
-
-/**
- * bc_tier_meta_io - read or write metadata and wait
- * @op: REQ_OP_READ or REQ_OP_WRITE, with flags
- * @offset: on the device, multiple of BC_UNIT_SIZE
- * @buffer: kmalloc or vmalloc memory, page aligned
- * @length: multiple of BC_UNIT_SIZE
- */
-int bc_tier_meta_io(struct block_device *bdev, blk_opf_t op, u64 offset, void *buffer,
-		    size_t length);
 
 #endif /* BC_TIER_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads of chunks on a tier, and its metadata. tier_store.c writes them.
+ * Reads of chunks on a tier. tier_store.c writes them.
  *
  * A read pins its index entry and holds a reference to the tier from lookup
  * until the bytes are in the caller's segments. Blocks not yet verified since
@@ -20,7 +20,6 @@
 #include "trace.h"
 
 struct bio_set bc_tier_bioset;
-static struct workqueue_struct *verify_wq;
 struct workqueue_struct *bc_table_wq;
 
 /* This many I/O errors without a success between them: the device is gone. */
@@ -39,9 +38,18 @@ static void failed_work(struct work_struct *work)
 	bc_tier_put(found);
 }
 
-void bc_tier_io_prepare(struct bc_tier *tier)
+int bc_tier_io_prepare(struct bc_tier *tier)
 {
 	INIT_WORK(&tier->failed_work, failed_work);
+	tier->verify_wq = alloc_workqueue("blobcache-verify",
+					  WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
+	return tier->verify_wq ? 0 : -ENOMEM;
+}
+
+void bc_tier_io_finish(struct bc_tier *tier)
+{
+	/* Reads that go on elsewhere may be in it still. */
+	destroy_workqueue(tier->verify_wq);
 }
 
 void bc_tier_io_result(struct bc_tier *tier, int rw, int error)
@@ -114,13 +122,14 @@ static void retire_place(struct bc_tier *tier, const struct bc_place *place)
 	spin_unlock(&tier->lock);
 }
 
-static void drop_entry(struct bc_io *io)
+/* @unreadable: not only is what is there no good, nothing else would be. */
+static void drop_entry(struct bc_io *io, bool unreadable)
 {
 	struct bc_tier *tier = io->tier;
 	struct bc_place place;
 
 	if (!bc_index_remove_pinned(&tier->index, io->entry, &place)) {
-		if (io->error)
+		if (unreadable)
 			retire_place(tier, &place);
 		else
 			bc_tier_free_place(tier, &place);
@@ -130,14 +139,12 @@ static void drop_entry(struct bc_io *io)
 	bc_tier_put(tier);
 }
 
-static bool block_good(struct bc_io *io, u32 block)
+static bool block_good(const struct bc_io *io, u32 block, const struct bc_disk_desc *disk)
 {
-	const struct bc_disk_desc *disk = bc_clean_descs(io->tier, io->frame, io->slot + block);
 	u32 length = block_bytes(io, block);
 	struct bc_desc desc;
 	u32 crc;
 
-	/* The entry is pinned: its descriptors stay. */
 	if (bc_desc_decode(disk, &desc) || desc.kind != BC_KIND_CLEAN || desc.length != length)
 		return false;
 	if (io->in_place)
@@ -149,13 +156,19 @@ static bool block_good(struct bc_io *io, u32 block)
 	return crc == desc.crc;
 }
 
+/* Return: whether all blocks are good; if not, @io->error tells if that could not be found out. */
 static bool verify_blocks(struct bc_io *io)
 {
+	struct bc_disk_desc descs[BC_FRAME_BLOCKS];
 	unsigned long blocks = io->blocks;
 	u32 block;
 
+	/* The entry is pinned: its descriptors stay. */
+	io->error = bc_clean_get(io->tier, io->frame, io->blocks << io->slot, descs);
+	if (io->error)
+		return false;
 	for_each_set_bit(block, &blocks, BC_CHUNK_BLOCKS) {
-		if (!block_good(io, block)) {
+		if (!block_good(io, block, &descs[io->slot + block])) {
 			bc_stat_inc(BC_STAT_CRC_ERRORS);
 			pr_warn_ratelimited("%s: checksum of a block in frame %u is wrong: dropped, fetched anew\n",
 					    io->tier->name, io->frame);
@@ -172,12 +185,9 @@ static void finish_work(struct work_struct *work)
 {
 	struct bc_io *io = container_of(work, struct bc_io, work);
 	u32 bytes = valid_length(io);
+	bool unreadable = io->error;
 
-	if (io->error) {
-		bc_stat_inc(BC_STAT_TIER_READ_ERRORS);
-		pr_warn_ratelimited("%s: read of frame %u failed (error %d): dropped, fetched anew\n",
-				    io->tier->name, io->frame, io->error);
-	} else if (!io->blocks || verify_blocks(io)) {
+	if (!io->error && (!io->blocks || verify_blocks(io))) {
 		if (io->blocks && !io->in_place)
 			bc_segments_from_pages(io->bvecs, io->nr_bvecs, io->bounce,
 					       (io->pos & (BC_CHUNK_SIZE - 1)) -
@@ -187,7 +197,13 @@ static void finish_work(struct work_struct *work)
 		io->done(io, 0);
 		return;
 	}
-	drop_entry(io);
+	if (unreadable)
+		bc_stat_inc(BC_STAT_TIER_READ_ERRORS);
+	if (io->error)
+		pr_warn_ratelimited("%s: read of %sframe %u failed (error %d): dropped, fetched anew\n",
+				    io->tier->name, unreadable ? "" : "the descriptors of ",
+				    io->frame, io->error);
+	drop_entry(io, unreadable);
 	bc_fill_read(io);
 }
 
@@ -217,7 +233,7 @@ static void read_endio(struct bio *bio)
 	bio_put(bio);
 	bc_tier_io_result(tier, READ, io->error);
 	if (io->error || io->blocks) {
-		queue_work(verify_wq, &io->work);
+		queue_work(tier->verify_wq, &io->work);
 		return;
 	}
 	bc_segments_zero(io->bvecs, io->nr_bvecs, valid_length(io));
@@ -225,7 +241,7 @@ static void read_endio(struct bio *bio)
 		/* Another reader found a bad block in it. */
 		io->count = place.count;
 		INIT_WORK(&io->work, free_dead_work);
-		queue_work(verify_wq, &io->work);
+		queue_work(tier->verify_wq, &io->work);
 		return;
 	}
 	io->done(io, 0);
@@ -338,6 +354,8 @@ static void read_blocks(struct bc_io *io, u16 needed, u16 verified)
 	/* What the device cannot write to is read, and verified, by way of pages of our own. */
 	io->blocks = needed & ~(device_reaches(io) ? verified : 0);
 	io->in_place = !io->foreign && covers_blocks(io);
+	if (io->blocks)
+		bc_clean_ahead(io->tier, io->frame, io->blocks << io->slot);
 	if (!valid_length(io)) {
 		bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
 		release_entry(io);
@@ -364,7 +382,7 @@ bool bc_tier_read(struct bc_io *io, u16 *valid)
 	if (!bc_tier_fits(&hit, io->bytes)) {
 		/* A store that gave one ETag to two sizes, or a damaged table. */
 		bc_stat_inc(BC_STAT_CRC_ERRORS);
-		drop_entry(io);
+		drop_entry(io, false);
 		return false;
 	}
 	needed = bc_io_blocks(io, io->bytes);
@@ -377,41 +395,15 @@ bool bc_tier_read(struct bc_io *io, u16 *valid)
 	return true;
 }
 
-static struct page *buffer_page(void *buffer)
-{
-	return is_vmalloc_addr(buffer) ? vmalloc_to_page(buffer) : virt_to_page(buffer);
-}
-
-int bc_tier_meta_io(struct block_device *bdev, blk_opf_t op, u64 offset, void *buffer,
-		    size_t length)
-{
-	u32 nr = length >> PAGE_SHIFT, i;
-	struct bio *bio = bio_alloc_bioset(bdev, nr, op, GFP_NOIO, &bc_tier_bioset);
-	int ret;
-
-	bio->bi_iter.bi_sector = offset >> SECTOR_SHIFT;
-	for (i = 0; i < nr; i++)
-		__bio_add_page(bio, buffer_page(buffer + i * PAGE_SIZE), PAGE_SIZE, 0);
-	ret = submit_bio_wait(bio);
-	bio_put(bio);
-	return ret;
-}
-
 int bc_tier_io_init(void)
 {
-	int ret = bioset_init(&bc_tier_bioset, 64, 0, BIOSET_NEED_BVECS);
+	int ret = bioset_init(&bc_tier_bioset, BC_TIER_BIOS, 0, BIOSET_NEED_BVECS);
 
 	if (ret)
 		return ret;
-	verify_wq = alloc_workqueue("blobcache-verify", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI,
-				    0);
 	bc_table_wq = alloc_workqueue("blobcache-table", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (verify_wq && bc_table_wq)
-		return 0;
-	if (verify_wq)
-		destroy_workqueue(verify_wq);
 	if (bc_table_wq)
-		destroy_workqueue(bc_table_wq);
+		return 0;
 	bioset_exit(&bc_tier_bioset);
 	return -ENOMEM;
 }
@@ -419,6 +411,5 @@ int bc_tier_io_init(void)
 void bc_tier_io_exit(void)
 {
 	destroy_workqueue(bc_table_wq);
-	destroy_workqueue(verify_wq);
 	bioset_exit(&bc_tier_bioset);
 }

@@ -296,7 +296,7 @@ static struct bc_tier *place_for(const struct bc_key *key, u32 chunk, u32 bytes)
 
 	walk_begin(&walk, key, chunk);
 	while ((tier = walk_next(&walk))) {
-		if (READ_ONCE(tier->read_only)) {
+		if (READ_ONCE(tier->read_only) || READ_ONCE(tier->table_stuck)) {
 			bc_tier_put(tier);
 			continue;
 		}

@@ -84,14 +84,15 @@ static bool look_again(struct bc_tier *tier, const struct bc_key *key, u32 chunk
 
 /* A new extent's bytes are on the device: who finds it in the index asks for its descriptors. */
 static void describe_new(struct bc_tier *tier, const struct bc_place *place,
-			 const struct bc_fetched *fetched)
+			 const struct bc_fetched *fetched, struct bc_overlay **spare)
 {
 	u32 crc[BC_CHUNK_BLOCKS];
 
 	checksum(fetched, fetched->blocks, crc);
 	spin_lock(&tier->lock);
-	bc_clean_set(tier, place, fetched->key, fetched->chunk, fetched->bytes, fetched->blocks,
-		     crc);
+	/* The room that it has for blocks to come says nothing, whatever was there. */
+	bc_clean_erase(tier, place);
+	bc_clean_set(tier, place, fetched, fetched->blocks, crc, spare);
 	spin_unlock(&tier->lock);
 }
 
@@ -100,7 +101,7 @@ static void describe_new(struct bc_tier *tier, const struct bc_place *place,
  * same blocks, and a descriptor that is read must not be written again.
  */
 static void describe_more(struct bc_tier *tier, const struct bc_fetched *fetched,
-			  const struct bc_hit *hit, u16 blocks)
+			  const struct bc_hit *hit, u16 blocks, struct bc_overlay **spare)
 {
 	u32 crc[BC_CHUNK_BLOCKS];
 	struct bc_hit now;
@@ -110,8 +111,7 @@ static void describe_more(struct bc_tier *tier, const struct bc_fetched *fetched
 	if (look_again(tier, fetched->key, fetched->chunk, hit, &now) &&
 	    blocks & ~now.valid) {
 		blocks &= ~now.valid;
-		bc_clean_set(tier, &hit->place, fetched->key, fetched->chunk, fetched->bytes,
-			     blocks, crc);
+		bc_clean_set(tier, &hit->place, fetched, blocks, crc, spare);
 		bc_index_add_blocks(&tier->index, hit->id, blocks);
 	}
 	spin_unlock(&tier->lock);
@@ -190,7 +190,8 @@ out:
 }
 
 /* To an extent that is there. Return: 0, -ENOENT there is none, or it had to go, or errno. */
-static int store_more(struct bc_tier *tier, const struct bc_fetched *fetched)
+static int store_more(struct bc_tier *tier, const struct bc_fetched *fetched,
+		      struct bc_overlay **spare)
 {
 	struct bc_hit hit;
 	u16 missing;
@@ -212,7 +213,7 @@ static int store_more(struct bc_tier *tier, const struct bc_fetched *fetched)
 	if (missing)
 		ret = write_blocks(tier, &hit.place, fetched, missing);
 	if (missing && !ret)
-		describe_more(tier, fetched, &hit, missing);
+		describe_more(tier, fetched, &hit, missing, spare);
 	bc_tier_unpin(tier, hit.id);
 	return ret;
 }
@@ -248,7 +249,8 @@ static int insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 }
 
 /* To a new extent. Return: 0, -EEXIST there is one meanwhile, or errno. */
-static int store_new(struct bc_tier *tier, const struct bc_fetched *fetched)
+static int store_new(struct bc_tier *tier, const struct bc_fetched *fetched,
+		     struct bc_overlay **spare)
 {
 	struct bc_place place;
 	int ret;
@@ -260,10 +262,27 @@ static int store_new(struct bc_tier *tier, const struct bc_fetched *fetched)
 	/* If it failed the place stays in use until the next attach: nobody must try it too. */
 	if (ret)
 		return ret;
-	describe_new(tier, &place, fetched);
+	describe_new(tier, &place, fetched, spare);
 	ret = insert(tier, fetched, &place);
 	if (ret)
 		bc_tier_free_place(tier, &place);
+	return ret;
+}
+
+/* Descriptors get their memory first: without, nobody is evicted and nothing is written. */
+static int try_store(struct bc_tier *tier, const struct bc_fetched *fetched)
+{
+	struct bc_overlay *spare = bc_clean_reserve(tier, fetched->wanted);
+	int ret;
+
+	if (!spare) {
+		bc_stat_inc(BC_STAT_NO_SPACE);
+		return -ENOBUFS;
+	}
+	ret = store_more(tier, fetched, &spare);
+	if (ret == -ENOENT)
+		ret = store_new(tier, fetched, &spare);
+	bc_clean_unreserve(tier, spare);
 	return ret;
 }
 
@@ -271,11 +290,8 @@ static int store(struct bc_tier *tier, const struct bc_fetched *fetched)
 {
 	int ret = -EEXIST, i;
 
-	for (i = 0; i < STORE_TRIES && ret == -EEXIST; i++) {
-		ret = store_more(tier, fetched);
-		if (ret == -ENOENT)
-			ret = store_new(tier, fetched);
-	}
+	for (i = 0; i < STORE_TRIES && ret == -EEXIST; i++)
+		ret = try_store(tier, fetched);
 	return ret;
 }
 

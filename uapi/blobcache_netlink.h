@@ -174,10 +174,10 @@ enum bc_stat {
 	BC_STAT_BLOCKS_VERIFIED,
 	BC_STAT_EVICTED_CHUNKS,
 	BC_STAT_EVICTED_BYTES,
-	BC_STAT_NO_SPACE,		/* fills not kept: nothing could be evicted */
+	BC_STAT_NO_SPACE,		/* fills not kept: tier full, or behind */
 	BC_STAT_STALE_READS,		/* reads failed with ESTALE */
 	BC_STAT_READ_ERRORS,		/* engine reads that failed otherwise */
-	BC_STAT_UNIT_ERRORS,		/* table units dropped at attach: bad checksum */
+	BC_STAT_UNIT_ERRORS,		/* table units dropped: bad checksum */
 	BC_STAT_NOT_ADMITTED,		/* fills not kept: others were worth more */
 	BC_STAT_PARTIAL_FILLS,		/* fills that ended with a part of their chunk */
 	BC_STAT_FETCH_CANCELLED,	/* fills dropped: nobody waited any more */

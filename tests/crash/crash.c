@@ -257,17 +257,50 @@ static void check_frame(const struct bc_layout *layout, struct bc_frames *frames
 		verdict->wrong = "free space and descriptors disagree";
 }
 
+/* In windows, as an attach does it. */
+#define WINDOW	3U
+
+/* What an attach makes of the table. Return: it, when all that an attach finds to erase is erased. */
+static struct bc_disk_clean_unit *recover(struct bc_recovery *recovery)
+{
+	const struct bc_layout *layout = &recovery->super->layout;
+	struct bc_disk_clean_unit *units = malloc(layout->clean_units << BC_UNIT_SHIFT);
+	struct bc_disk_clean_unit window[WINDOW];
+	u64 unit, frame;
+
+	if (!units)
+		die("out of memory\n");
+	memcpy(units, image + layout->clean_offset, layout->clean_units << BC_UNIT_SHIFT);
+	recovery->units = window;
+	for (; recovery->first < layout->clean_units; recovery->first += recovery->count) {
+		recovery->count = min_t(u64, WINDOW, layout->clean_units - recovery->first);
+		memcpy(window, &units[recovery->first], recovery->count << BC_UNIT_SHIFT);
+		/* Units are written whole, and a torn one is void: but it has cost its chunks. */
+		for (unit = 0; unit < recovery->count; unit++)
+			bc_recover_unit(recovery, recovery->first + unit);
+		for (frame = bc_recover_first(recovery); frame < bc_recover_end(recovery); frame++)
+			bc_recover_frame(recovery, frame);
+	}
+	for (unit = 0; unit < layout->clean_units; unit++)
+		bc_pending_apply(recovery->pending, unit, &units[unit]);
+	return units;
+}
+
 /* @until: the records that the device may have seen. */
 static struct verdict check_image(u32 until)
 {
 	struct bc_disk_super copies[BC_DISK_SUPER_COPIES];
 	struct verdict verdict = {};
+	struct bc_pending pending;
 	struct bc_frames frames;
 	struct bc_index index;
 	struct bc_super super;
-	struct bc_recovery recovery = { .super = &super, .frames = &frames, .index = &index };
+	struct bc_recovery recovery = {
+		.super = &super, .pending = &pending, .frames = &frames, .index = &index,
+	};
+	struct bc_disk_clean_unit *units;
 	const char *why;
-	u64 entries, unit;
+	u64 entries;
 	u32 frame;
 
 	memcpy(copies, image, sizeof(copies));
@@ -277,23 +310,18 @@ static struct verdict check_image(u32 until)
 	}
 	entries = super.layout.frame_count * super.layout.index_ratio;
 	if (bc_frames_init(&frames, super.layout.frame_count) ||
-	    bc_index_init(&index, entries, bc_evict_groups(entries)))
+	    bc_index_init(&index, entries, bc_evict_groups(entries)) ||
+	    bc_pending_init(&pending, super.layout.frame_count, 0))
 		die("out of memory\n");
-	recovery.units = malloc(super.layout.clean_units << BC_UNIT_SHIFT);
-	memcpy(recovery.units, image + super.layout.clean_offset,
-	       super.layout.clean_units << BC_UNIT_SHIFT);
-	/* Units are written whole, and a torn one is void: but it has cost its chunks. */
-	for (unit = 0; unit < super.layout.clean_units; unit++)
-		bc_recover_unit(&recovery, unit);
-	for (frame = 0; frame < super.layout.frame_count; frame++)
-		bc_recover_frame(&recovery, frame);
+	units = recover(&recovery);
 	for (frame = 0; frame < super.layout.frame_count && !verdict.wrong; frame++)
 		check_frame(&super.layout, &frames, &index,
-			    &recovery.units[bc_clean_unit_of(frame)].desc[bc_clean_desc_of(frame, 0)],
+			    &units[bc_clean_unit_of(frame)].desc[bc_clean_desc_of(frame, 0)],
 			    frame, until, &verdict);
 	if (!verdict.wrong && index.used != verdict.chunks)
 		verdict.wrong = "entries without descriptors";
-	free(recovery.units);
+	free(units);
+	bc_pending_free(&pending);
 	bc_index_free(&index);
 	bc_frames_free(&frames);
 	return verdict;

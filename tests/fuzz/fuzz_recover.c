@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: kmod/record.c kmod/recover.c kmod/frame.c kmod/index.c kmod/evict.c kmod/identity.c kmod/identity_loaded.c kmod/identity_disk.c */
+/* sources: kmod/record.c kmod/recover.c kmod/pending.c kmod/frame.c kmod/index.c kmod/evict.c kmod/identity.c kmod/identity_loaded.c kmod/identity_disk.c */
 /* flags: -max_len=1200 */
 /*
  * An attach of a whole image: the superblocks, the clean and the identity table. The
  * input is a list of changes to a good image, since bytes at random are no tier;
  * checksums are right unless a change says otherwise. Whatever is on the device,
- * what comes of it is consistent, and attaching what it was made into gives the same.
+ * what comes of it is consistent, and attaching what was made of it gives the same.
+ * The clean table is recovered in windows, of a size that the input chooses.
  */
 #include "evict.h"
 #include "frame.h"
@@ -41,7 +42,9 @@ struct attached {
 	struct bc_frames frames;
 	struct bc_index index;
 	struct bc_evict evict;
-	struct bc_disk_clean_unit *units;
+	struct bc_pending pending;
+	struct bc_disk_clean_unit *units;	/* as they are once all that waits was written */
+	u64 written;				/* bit per unit: it is written for that */
 	u32 identities;
 };
 
@@ -243,15 +246,61 @@ static void load_identities(struct attached *tier, struct image *image)
 	free(units);
 }
 
-/* Return: whether there is a tier. */
-static bool attach(struct attached *tier, struct image *image)
+/* One window: it is read, recovered, and thrown away. */
+static void recover(struct attached *tier, struct image *image, u64 first, u64 count)
 {
 	const struct bc_layout *layout = &tier->super.layout;
-	struct bc_recovery recovery = { .super = &tier->super };
+	struct bc_recovery recovery = {
+		.super = &tier->super, .first = first, .count = count,
+		.pending = &tier->pending, .frames = &tier->frames, .index = &tier->index,
+	};
+	u64 unit, frame;
+
+	recovery.units = load(image, layout->clean_offset + (first << BC_UNIT_SHIFT), count);
+	for (unit = first; unit < first + count; unit++)
+		bc_recover_unit(&recovery, unit);
+	for (frame = bc_recover_first(&recovery); frame < bc_recover_end(&recovery); frame++)
+		bc_recover_frame(&recovery, frame);
+	free(recovery.units);
+}
+
+/*
+ * The table as it is once all that waits was written: of what is on the device it changes the
+ * units that are to be written, and no others but those that are void or damaged.
+ */
+static void apply(struct attached *tier, struct image *image)
+{
+	const struct bc_layout *layout = &tier->super.layout;
+	struct bc_disk_clean_unit before;
+	bool valid, dirty;
+	u64 unit;
+
+	tier->units = load(image, layout->clean_offset, layout->clean_units);
+	for (unit = 0; unit < layout->clean_units; unit++) {
+		struct bc_disk_clean_unit *bytes = &tier->units[unit];
+
+		before = *bytes;
+		valid = !bc_unit_check(bytes, BC_UNIT_MAGIC_CLEAN, unit, tier->super.uuid);
+		dirty = bc_pending_next(&tier->pending, unit) == unit;
+		need(valid || (!dirty && bc_pending_covers(&tier->pending, unit)));
+		if (!valid)
+			memset(bytes, 0, sizeof(*bytes));
+		bc_pending_apply(&tier->pending, unit, bytes);
+		need(!valid || dirty == !!memcmp(&before, bytes, sizeof(before)));
+		bc_pending_written(&tier->pending, unit, bytes);
+		tier->written |= dirty ? BIT(unit) : 0;
+		need(!bc_pending_covers(&tier->pending, unit));
+	}
+	need(!tier->pending.units_dirty && !tier->pending.overlays);
+}
+
+/* Return: whether there is a tier. */
+static bool attach(struct attached *tier, struct image *image, u64 window)
+{
+	const struct bc_layout *layout = &tier->super.layout;
 	struct bc_disk_super copies[2];
 	u64 entries, unit;
 	const char *why;
-	u32 frame;
 
 	memset(tier, 0, sizeof(*tier));
 	memcpy(copies, image->unit, sizeof(copies));
@@ -261,14 +310,10 @@ static bool attach(struct attached *tier, struct image *image)
 	need(!bc_frames_init(&tier->frames, layout->frame_count));
 	need(!bc_index_init(&tier->index, entries, bc_evict_groups(entries)));
 	need(!bc_evict_init(&tier->evict, &tier->index, layout->frame_count, &tuning));
-	tier->units = load(image, layout->clean_offset, layout->clean_units);
-	recovery.units = tier->units;
-	recovery.frames = &tier->frames;
-	recovery.index = &tier->index;
-	for (unit = 0; unit < layout->clean_units; unit++)
-		bc_recover_unit(&recovery, unit);
-	for (frame = 0; frame < layout->frame_count; frame++)
-		bc_recover_frame(&recovery, frame);
+	need(!bc_pending_init(&tier->pending, layout->frame_count, 0));
+	for (unit = 0; unit < layout->clean_units; unit += window)
+		recover(tier, image, unit, min(window, layout->clean_units - unit));
+	apply(tier, image);
 	load_identities(tier, image);
 	return true;
 }
@@ -278,6 +323,7 @@ static void detach(struct attached *tier)
 	bc_evict_free(&tier->evict);
 	bc_index_free(&tier->index);
 	bc_frames_free(&tier->frames);
+	bc_pending_free(&tier->pending);
 	free(tier->units);
 }
 
@@ -329,14 +375,19 @@ static void drain(struct attached *tier)
 		need(!tier->frames.used[frame]);
 }
 
+/* What an attach and a detach write, when nothing was read or stored between them. */
 static void write_back(struct attached *tier, struct image *image)
 {
 	union unit *units = table(image, tier->super.layout.clean_offset);
 	u64 unit;
 
 	tier->super.generation++;
+	if (tier->super.seq_reserved < U64_MAX - 2 * BC_SEQ_STEP)
+		tier->super.seq_reserved += BC_SEQ_STEP;
 	bc_super_encode(&tier->super, &image->unit[tier->super.generation & 1].super);
 	for (unit = 0; unit < tier->super.layout.clean_units; unit++) {
+		if (!(tier->written & BIT(unit)))
+			continue;
 		memcpy(&units[unit], &tier->units[unit], BC_UNIT_SIZE);
 		bc_unit_seal(&units[unit], BC_UNIT_MAGIC_CLEAN, unit, 4, tier->super.uuid);
 	}
@@ -348,19 +399,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct attached tier, again;
 	static struct image image;
 	u32 changes;
+	u64 window;
 
 	format(&image, &input);
+	window = 1 + input.left % IMAGE_UNITS;
 	for (changes = 0; input.left && changes < 300; changes++)
 		change(&image, &input);
 	seal(&image);
-	if (!attach(&tier, &image))
+	if (!attach(&tier, &image, window))
 		return 0;
 	check(&tier);
 	/* A hostile layout may lie anywhere in the device; the image is its beginning only. */
 	if (tier.super.layout.clean_offset == image.layout.clean_offset &&
 	    !(tier.super.incompat & ~BC_INCOMPAT_DIRTY)) {
 		write_back(&tier, &image);
-		need(attach(&again, &image));
+		need(attach(&again, &image, IMAGE_UNITS));
 		check(&again);
 		need(again.index.used == tier.index.used);
 		need(!memcmp(again.frames.used, tier.frames.used,

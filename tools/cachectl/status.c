@@ -131,8 +131,8 @@ static void judge_tier(const json_t *tier, json_t *warnings)
 
 	if (!strcmp(state, "read-only"))
 		warn(warnings, "tier %s is read-only, since writes to it fail: it serves what it has and "
-		     "keeps nothing more; 'dmesg' tells why, 'cachectl device detach %s' lets it go",
-		     device, device);
+		     "keeps nothing more; 'dmesg' tells why; if that lasts replace it, "
+		     "'cachectl device detach %s' lets it go", device, device);
 	else if (strcmp(state, "live"))
 		warn(warnings, "tier %s is %s: reads go past it; 'dmesg' tells why, "
 		     "'cachectl device detach %s' lets it go", device, state, device);

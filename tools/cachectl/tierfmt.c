@@ -13,9 +13,10 @@
 #include "output.h"
 #include "tierfmt.h"
 
-/* As kmod/index.h and kmod/frame.h promise them. */
-#define INDEX_ENTRY_BYTES	36
-#define FRAME_BYTES		7
+/* As kmod/index.h, and frame.h, evict.h, pending.h, promise them; units that kmod/units.h keeps. */
+#define INDEX_ENTRY_BYTES	38
+#define FRAME_BYTES		10
+#define KEPT_UNITS		256
 
 const uint32_t tier_index_ratio_max = BC_LAYOUT_MAX_INDEX_RATIO;
 const uint32_t tier_identities_max = BC_LAYOUT_MAX_IDENTITIES;
@@ -40,7 +41,7 @@ static void info_layout(struct tier_info *info, const struct bc_layout *layout)
 	info->chunks_max = layout->frame_count * layout->index_ratio;
 	info->memory_bytes = info->chunks_max * INDEX_ENTRY_BYTES +
 		layout->frame_count * FRAME_BYTES +
-		(layout->dirty_units + layout->clean_units + layout->identity_units) * BC_UNIT_SIZE;
+		min_t(u64, layout->clean_units, KEPT_UNITS) * BC_UNIT_SIZE;
 }
 
 static void info_super(struct tier_info *info, const struct bc_super *super)
