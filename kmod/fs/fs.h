@@ -104,6 +104,7 @@ enum bc_mount_flag {
  * @dev: st_dev
  * @options: fixed
  * @client: of the engine; objects hold references to it of their own
+ * @aborts: counts umount -f
  * @creds: the mounter's, with which the lower is called
  * @writer_creds: the same without CAP_FSETID, for callers that do not have it
  * @lower: root of the lower, in a private clone of its mount
@@ -131,6 +132,7 @@ struct bc_mount {
 	dev_t dev;
 	struct bc_options options;
 	struct bc_client *client;
+	atomic_t aborts;
 	const struct cred *creds;
 	const struct cred *writer_creds;
 
@@ -296,7 +298,9 @@ struct bc_stream {
  * @streams: see ahead.c
  * @stream_turn: which is replaced next
  * @advised: what is read now was advised, and tells nothing of the reader; a hint too
- * @failures: of @mapping, when the last call began
+ * @began: jiffies, when the last call began
+ * @failures: of @mapping, then
+ * @aborts: of the mount, then
  */
 struct bc_file {
 	struct inode *mapping;
@@ -307,7 +311,9 @@ struct bc_file {
 	struct bc_stream streams[BC_STREAMS];
 	u32 stream_turn;
 	bool advised;
+	unsigned long began;
 	u32 failures;
+	u32 aborts;
 };
 
 /* super.c */

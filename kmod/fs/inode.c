@@ -115,6 +115,7 @@ static int sync_fs(struct super_block *sb, int wait)
 
 static void umount_begin(struct super_block *sb)
 {
+	atomic_inc(&BC_M(sb)->aborts);
 	bc_client_abort(BC_M(sb)->client);
 }
 

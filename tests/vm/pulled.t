@@ -73,7 +73,16 @@ events.listen()
 pull("data")
 t.ok(not os.path.exists(DATA), "one is pulled out")
 t.same(wrong(), [], "all is right")
-t.ok(t.wait_for(lambda: wrong() or tiers()[DATA]["state"] == "failed", 60), "it is found to have failed", tiers())
+bad = []
+
+
+def found():
+    bad.extend(wrong())
+    return tiers()[DATA]["state"] == "failed"
+
+
+t.ok(t.wait_for(found, 60), "it is found to have failed", tiers())
+t.same(bad, [], "... all is right meanwhile")
 t.same(events.tier_event(60), (DATA, "failed"), "... of which there is an event")
 events.close()
 t.same(tiers()[OTHER]["state"], "live", "the other lives")
