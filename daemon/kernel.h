@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The daemon's side of uapi/: /dev/blobcache and the netlink family.
+ * The daemon's side of uapi/: /dev/blobcache/control and the netlink family.
  *
  * The functions on requests may be called from any thread. Those that read
  * events and dumps belong to the main thread.

@@ -4,7 +4,7 @@
  *
  * The main thread waits for the kernel's events, signals and a timer, and
  * makes jobs of requests; the threads of pool.c do the work. Nothing needs to
- * be put in order at exit: the release of /dev/blobcache returns all claimed
+ * be put in order at exit: the release of /dev/blobcache/control returns all claimed
  * requests to the kernel's list.
  */
 #include <errno.h>

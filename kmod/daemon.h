@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The daemon as the kernel sees it: the open file of /dev/blobcache that said
+ * The daemon as the kernel sees it: the open file of /dev/blobcache/control that said
  * hello, and whether it answers. See dev.c.
  */
 #ifndef BC_DAEMON_H

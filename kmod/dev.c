@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/blobcache: ownership of requests and the way of bytes from the daemon.
+ * /dev/blobcache/control: ownership of requests and the way of bytes from the daemon.
  *
  * daemon.lock orders hello against release; epoch and alive are read without it.
  * The release of the owner's last reference to the file is how we learn of its
@@ -277,6 +277,7 @@ static const struct file_operations dev_fops = {
 static struct miscdevice dev_misc = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = BC_DEV_NAME,
+	.nodename = BC_DEV_NODE,
 	.fops = &dev_fops,
 	.mode = 0600,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * ioctls of /dev/blobcache: how the daemon takes requests and hands over bytes.
+ * ioctls of /dev/blobcache/control: how the daemon takes requests and hands over bytes.
  *
  * The open file is the ownership. One file at a time may be the daemon
  * (BC_IOC_HELLO); its release, for whatever reason, returns all requests it had
@@ -27,7 +27,8 @@
 #include "blobcache_disk.h"
 
 #define BC_DEV_NAME		"blobcache"
-#define BC_DEV_PATH		"/dev/blobcache"
+#define BC_DEV_NODE		"blobcache/control"	/* below /dev */
+#define BC_DEV_PATH		"/dev/" BC_DEV_NODE
 #define BC_DEV_VERSION		1
 
 /* f_type of statfs(2) on a blobcache mount: "bcac". */

@@ -351,7 +351,7 @@ def listening():
 
 def device():
     nobody()
-    os.open("/dev/blobcache", os.O_RDWR)
+    os.open("/dev/blobcache/control", os.O_RDWR)
     return 0
 
 
@@ -373,7 +373,7 @@ t.same(as_child(unprivileged), 0, "nobody: every command is EPERM")
 t.same(as_child(inherited), 0, "nobody with a socket of root's: every command is EPERM")
 t.same(as_child(user_namespace), 0, "root of a user namespace: every command is EPERM")
 t.same(as_child(listening), EPERM, "nobody cannot hear the events")
-t.ok(as_child(device) in (EPERM, errno.EACCES), "nobody cannot open /dev/blobcache")
+t.ok(as_child(device) in (EPERM, errno.EACCES), "nobody cannot open /dev/blobcache/control")
 
 # --- hello
 

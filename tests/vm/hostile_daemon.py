@@ -271,10 +271,10 @@ def io_flusher(on=True):
 
 
 class Device:
-    """/dev/blobcache, with what its calls return as errno, 0 = success."""
+    """/dev/blobcache/control, with what its calls return as errno, 0 = success."""
 
     def __init__(self):
-        self.fd = os.open("/dev/blobcache", os.O_RDWR | os.O_CLOEXEC)
+        self.fd = os.open("/dev/blobcache/control", os.O_RDWR | os.O_CLOEXEC)
         self.epoch = self.lease_ms = None
 
     def close(self):
