@@ -82,6 +82,12 @@ struct bc_object_ops {
 	void (*release)(void *private);
 };
 
+/* SCHEME://NAME: the form that a source has, whether or not the daemon knows it. */
+bool bc_source_valid(const char *source);
+
+/* Names separated by '/', none of them empty, "." or ".."; or none at all. */
+bool bc_path_valid(const char *path);
+
 /**
  * bc_client_create - register a mount or a disk
  * @options: copied
@@ -175,7 +181,7 @@ int bc_object_bind(struct bc_object *object, u64 pos);
 /**
  * struct bc_io - one read inside one chunk
  * @object: the caller's reference must last until @done
- * @pos: first byte; a multiple of PAGE_SIZE
+ * @pos: first byte; a multiple of PAGE_SIZE, or of SECTOR_SIZE if @foreign
  * @length: bytes; @pos + @length stays inside the chunk. May reach past the end
  *	of the object: what lies beyond is zeroed.
  * @nr_bvecs: number of entries of @bvecs, at most BIO_MAX_VECS

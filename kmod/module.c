@@ -4,6 +4,7 @@
  */
 #include <linux/module.h>
 
+#include "blk/disk.h"
 #include "daemon.h"
 #include "fill.h"
 #include "fs/fs.h"
@@ -26,6 +27,7 @@ static const struct part parts[] = {
 	{ bc_lower_init, bc_lower_exit },
 	{ bc_fills_init, bc_fills_exit },
 	{ bc_fs_identity_init, bc_identity_exit },
+	{ bc_blk_init, bc_blk_exit },
 	{ bc_netlink_init, bc_netlink_exit },
 	{ bc_dev_init, bc_dev_exit },
 	{ bc_fs_init, bc_fs_exit },

@@ -10,11 +10,13 @@
 #include <linux/module.h>
 #include <net/genetlink.h>
 
+#include "blk/disk.h"
 #include "blobcache_netlink.h"
 #include "daemon.h"
 #include "fill.h"
 #include "fs/fs.h"
 #include "netlink.h"
+#include "netlink_do.h"
 #include "pin.h"
 #include "resolve.h"
 #include "stats.h"
@@ -30,6 +32,7 @@ static const struct nla_policy top_policy[BC_A_MAX + 1] = {
 	[BC_A_OFFSET] = { .type = NLA_U64 },
 	[BC_A_LENGTH] = { .type = NLA_U64 },
 	[BC_A_REQUEST] = { .type = NLA_NESTED },
+	[BC_A_DISK] = { .type = NLA_NESTED },
 };
 
 static const struct nla_policy request_policy[BC_REQUEST_A_MAX + 1] = {
@@ -39,19 +42,6 @@ static const struct nla_policy request_policy[BC_REQUEST_A_MAX + 1] = {
 	[BC_REQUEST_A_LAST_MODIFIED] = { .type = NLA_S64 },
 	[BC_REQUEST_A_STATUS] = NLA_POLICY_MAX(NLA_U32, BC_DONE_STATUS_COUNT - 1),
 };
-
-static bool allowed(struct sk_buff *skb)
-{
-	return netlink_capable(skb, CAP_SYS_ADMIN);
-}
-
-static bool missing(struct genl_info *info, enum bc_attr attr)
-{
-	if (info->attrs[attr])
-		return false;
-	NL_SET_ERR_MSG(info->extack, "the request lacks an attribute it needs");
-	return true;
-}
 
 /* Begin a reply to a request. */
 static struct sk_buff *reply_begin(struct genl_info *info, u8 cmd, void **head)
@@ -77,9 +67,10 @@ static int reply_end(struct sk_buff *msg, void *head, struct genl_info *info, in
 	return genlmsg_reply(msg, info);
 }
 
-static int put_u64(struct sk_buff *msg, int attr, u64 value, int pad)
+void *bc_netlink_dump_begin(struct sk_buff *skb, struct netlink_callback *cb, u8 cmd)
 {
-	return nla_put_u64_64bit(msg, attr, value, pad);
+	return genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
+			   NLM_F_MULTI, cmd);
 }
 
 static int count_mount(const struct bc_mount_info *mount, void *arg)
@@ -133,7 +124,8 @@ static int put_status(struct sk_buff *msg)
 	    nla_put_u32(msg, BC_STATUS_A_TIERS, tiers) ||
 	    nla_put_u32(msg, BC_STATUS_A_MOUNTS, mounts) ||
 	    nla_put_u32(msg, BC_STATUS_A_REQUESTS, bc_fills_pending() + bc_resolves_pending()) ||
-	    put_u64(msg, BC_STATUS_A_MEMORY, memory, BC_STATUS_A_PAD))
+	    put_u64(msg, BC_STATUS_A_MEMORY, memory, BC_STATUS_A_PAD) ||
+	    nla_put_u32(msg, BC_STATUS_A_DISKS, bc_disks_count()))
 		return -EMSGSIZE;
 	nla_nest_end(msg, nest);
 	return 0;
@@ -495,7 +487,7 @@ static int resolve_reply(struct sk_buff *skb, struct genl_info *info)
 	return bc_resolve_reply(nla_get_u64(attrs[BC_REQUEST_A_ID]), status, &version);
 }
 
-/* The object of the file that BC_A_FD names, with a reference. */
+/* The object of the file, or of the disk, that BC_A_FD names, with a reference. */
 static int object_of_fd(struct genl_info *info, struct bc_object **object)
 {
 	struct file *file;
@@ -506,12 +498,14 @@ static int object_of_fd(struct genl_info *info, struct bc_object **object)
 	file = fget(nla_get_u32(info->attrs[BC_A_FD]));
 	if (!file)
 		return -EBADF;
-	ret = bc_fs_file_object(file, object);
+	ret = bc_disk_file_object(file, object);
+	if (ret)
+		ret = bc_fs_file_object(file, object);
 	fput(file);
 	if (ret == -EOPNOTSUPP)
 		NL_SET_ERR_MSG(info->extack, "read past the cache now: none of it is cached");
 	else if (ret)
-		NL_SET_ERR_MSG(info->extack, "not a regular file in a blobcache mount");
+		NL_SET_ERR_MSG(info->extack, "not a regular file in a blobcache mount, and not a disk of blobcache");
 	return ret;
 }
 
@@ -769,6 +763,10 @@ static const struct genl_small_ops bc_ops[] = {
 	BC_DO(BC_CMD_PIN_ADD, pin_add),
 	BC_DO(BC_CMD_PIN_REMOVE, pin_remove),
 	BC_DUMP(BC_CMD_PIN_GET, pin_get),
+	BC_DO(BC_CMD_DISK_ATTACH, bc_netlink_disk_attach),
+	BC_DO(BC_CMD_DISK_DETACH, bc_netlink_disk_detach),
+	BC_DO(BC_CMD_DISK_REFRESH, bc_netlink_disk_refresh),
+	BC_DUMP(BC_CMD_DISK_GET, bc_netlink_disk_get),
 };
 
 static const struct genl_multicast_group bc_groups[] = {

@@ -11,6 +11,27 @@
 
 static atomic64_t unbound_serial = ATOMIC64_INIT(0);
 
+bool bc_source_valid(const char *source)
+{
+	const char *name = strstr(source, "://");
+
+	return name && name > source && name[3];
+}
+
+bool bc_path_valid(const char *path)
+{
+	while (*path) {
+		size_t length = strcspn(path, "/");
+
+		if (!length || (length <= 2 && !memcmp(path, "..", length)))
+			return false;
+		path += length;
+		if (*path == '/' && !*++path)
+			return false;
+	}
+	return true;
+}
+
 struct bc_client *bc_client_create(const struct bc_client_options *options)
 {
 	struct bc_client *client;

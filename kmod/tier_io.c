@@ -308,13 +308,15 @@ u16 bc_io_blocks(const struct bc_io *io, u32 bytes)
 	return offset < end ? GENMASK((end - 1) >> BC_BLOCK_SHIFT, offset >> BC_BLOCK_SHIFT) : 0;
 }
 
-/* Can the device write to the segments? The page cache's are whole pages. */
+/* Can the device write just this to the segments? The page cache's are whole pages. */
 static bool device_reaches(const struct bc_io *io)
 {
 	u32 mask = bdev_dma_alignment(io->tier->bdev.bdev) | io->tier->sector_mask, i;
 
 	if (likely(!io->foreign))
 		return true;
+	if (io->pos & io->tier->sector_mask)
+		return false;
 	for (i = 0; i < io->nr_bvecs; i++) {
 		if ((io->bvecs[i].bv_offset | io->bvecs[i].bv_len) & mask)
 			return false;
@@ -397,7 +399,12 @@ bool bc_tier_read(struct bc_io *io, u16 *valid)
 
 int bc_tier_io_init(void)
 {
-	int ret = bioset_init(&bc_tier_bioset, BC_TIER_BIOS, 0, BIOSET_NEED_BVECS);
+	/*
+	 * What a disk reads is sent from within submit_bio(), that is, when that returns; and one
+	 * read may want several bios. Who waits for memory must not wait for those of his own.
+	 */
+	int ret = bioset_init(&bc_tier_bioset, BC_TIER_BIOS, 0,
+			      BIOSET_NEED_BVECS | BIOSET_NEED_RESCUER);
 
 	if (ret)
 		return ret;

@@ -27,7 +27,9 @@
 #include "blobcache_disk.h"
 
 #define BC_DEV_NAME		"blobcache"
-#define BC_DEV_NODE		"blobcache/control"	/* below /dev */
+#define BC_DEV_DIR		"blobcache"		/* below /dev; disks are in it, by name */
+#define BC_DEV_CONTROL		"control"		/* no disk is called so */
+#define BC_DEV_NODE		BC_DEV_DIR "/" BC_DEV_CONTROL
 #define BC_DEV_PATH		"/dev/" BC_DEV_NODE
 #define BC_DEV_VERSION		1
 

@@ -20,6 +20,10 @@
 #define BC_NL_SOURCE_MAX	1023
 #define BC_NL_PATH_MAX		4095
 #define BC_NL_NAME_MAX		255
+#define BC_DISK_NAME_MAX	21
+
+/* Of a disk; the smallest is 512. */
+#define BC_DISK_BLOCK_MAX	4096
 
 enum bc_cmd {
 	BC_CMD_UNSPEC,
@@ -32,7 +36,7 @@ enum bc_cmd {
 	BC_CMD_STATS_GET,	/* do: BC_A_STATS nest */
 	BC_CMD_REQUEST_GET,	/* dump: BC_A_REQUEST nest each, oldest first */
 	BC_CMD_RESOLVE_REPLY,	/* do: BC_A_REQUEST nest (id, status, etag, ...) */
-	BC_CMD_RESIDENCY,	/* do: BC_A_FD of an open file -> BC_A_RESIDENCY nest */
+	BC_CMD_RESIDENCY,	/* do: BC_A_FD of an open file or disk -> BC_A_RESIDENCY nest */
 	BC_CMD_PREFETCH,	/* do: BC_A_FD, [BC_A_OFFSET, BC_A_LENGTH] -> BC_A_RESIDENCY */
 	BC_CMD_EVICT,		/* do: BC_A_FD, or BC_A_DEVICE: all clean chunks of a tier */
 	BC_CMD_PIN_ADD,		/* do: BC_A_FD */
@@ -42,6 +46,10 @@ enum bc_cmd {
 	BC_CMD_EVENT_RESOLVE,	/* event: BC_A_REQUEST nest */
 	BC_CMD_EVENT_TIER,	/* event: BC_A_TIER nest: attached, failed, detached */
 	BC_CMD_DEMOTE,		/* do: BC_A_FD -> BC_A_RESIDENCY nest */
+	BC_CMD_DISK_ATTACH,	/* do: BC_A_DISK nest (name, source, path, ...) */
+	BC_CMD_DISK_DETACH,	/* do: BC_A_DISK nest (name, force) */
+	BC_CMD_DISK_GET,	/* dump: BC_A_DISK nest each */
+	BC_CMD_DISK_REFRESH,	/* do: BC_A_DISK nest (name) */
 	__BC_CMD_MAX
 };
 #define BC_CMD_MAX (__BC_CMD_MAX - 1)
@@ -63,6 +71,7 @@ enum bc_attr {
 	BC_A_REQUEST,		/* nest of enum bc_request_attr */
 	BC_A_RESIDENCY,		/* nest of enum bc_residency_attr */
 	BC_A_PIN,		/* nest of enum bc_pin_attr */
+	BC_A_DISK,		/* nest of enum bc_disk_attr */
 	__BC_A_MAX
 };
 #define BC_A_MAX (__BC_A_MAX - 1)
@@ -79,6 +88,7 @@ enum bc_status_attr {
 	BC_STATUS_A_MOUNTS,		/* u32 */
 	BC_STATUS_A_REQUESTS,		/* u32: pending */
 	BC_STATUS_A_MEMORY,		/* u64: bytes of engine memory */
+	BC_STATUS_A_DISKS,		/* u32 */
 	__BC_STATUS_A_MAX
 };
 #define BC_STATUS_A_MAX (__BC_STATUS_A_MAX - 1)
@@ -245,5 +255,34 @@ enum bc_pin_attr {
 	__BC_PIN_A_MAX
 };
 #define BC_PIN_A_MAX (__BC_PIN_A_MAX - 1)
+
+enum bc_disk_state {
+	BC_DISK_ATTACHING,
+	BC_DISK_LIVE,
+	BC_DISK_STALE,		/* the store has its version no longer */
+	BC_DISK_LEAVING,	/* is being detached */
+};
+
+enum bc_disk_attr {
+	BC_DISK_A_UNSPEC,
+	BC_DISK_A_PAD,
+	BC_DISK_A_NAME,			/* string: of its node in /dev/blobcache */
+	BC_DISK_A_SOURCE,		/* string */
+	BC_DISK_A_DOMAIN,		/* string: trust domain; absent = none */
+	BC_DISK_A_PATH,			/* string: of the object in the source */
+	BC_DISK_A_ON_DAEMON_LOSS,	/* u32: enum bc_daemon_loss, without lower */
+	BC_DISK_A_DEADLINE_MS,		/* u64: of each read */
+	BC_DISK_A_BLOCK_SIZE,		/* u32: smallest unit of reads, 512 or 4096 */
+	BC_DISK_A_FORCE,		/* u32: 1 = detach it though it is open; its reads fail */
+	BC_DISK_A_STATE,		/* u32: enum bc_disk_state */
+	BC_DISK_A_DEV,			/* u32 major << 20 | minor, as in stat's st_rdev */
+	BC_DISK_A_ETAG,			/* string */
+	BC_DISK_A_SIZE,			/* u64: of the object, in bytes */
+	BC_DISK_A_OPENERS,		/* u32 */
+	BC_DISK_A_RESIDENT,		/* u64: bytes of it on a tier */
+	BC_DISK_A_PINNED,		/* u32: 0 or 1 */
+	__BC_DISK_A_MAX
+};
+#define BC_DISK_A_MAX (__BC_DISK_A_MAX - 1)
 
 #endif /* _UAPI_BLOBCACHE_NETLINK_H */

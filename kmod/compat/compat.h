@@ -15,6 +15,7 @@
 #endif
 
 #include "bdev.h"
+#include "disk.h"
 #include "misc.h"
 #include "mm.h"
 #include "modify.h"

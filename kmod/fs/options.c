@@ -168,21 +168,6 @@ static void strip_slashes(char *text)
 	text[length - lead] = '\0';
 }
 
-/* '/'-separated names, none of them empty, "." or "..". */
-static bool is_path(const char *text)
-{
-	while (*text) {
-		size_t length = strcspn(text, "/");
-
-		if (!length || (length <= 2 && !memcmp(text, "..", length)))
-			return false;
-		text += length;
-		if (*text == '/' && !*++text)
-			return false;
-	}
-	return true;
-}
-
 static int check_volume(struct fs_context *fc, char *volume)
 {
 	char *name;
@@ -191,14 +176,13 @@ static int check_volume(struct fs_context *fc, char *volume)
 		return invalfc(fc, "volume= is missing: say which store LOWER shows, for example volume=azure://ACCOUNT.blob.core.windows.net/CONTAINER");
 	if (!strncmp(volume, "lower:", 6))
 		return invalfc(fc, "volume=%s: volumes without a store are not built yet", volume);
-	name = strstr(volume, "://");
-	if (!name || name == volume || !name[3])
+	if (!bc_source_valid(volume))
 		return invalfc(fc, "volume=%s is not of the form azure://HOST/CONTAINER or file:///DIR",
 			       volume);
 	if (strlen(volume) > BC_NL_SOURCE_MAX)
 		return invalfc(fc, "volume= is longer than %u bytes", BC_NL_SOURCE_MAX);
 	/* Nodes must agree on the name, whether or not somebody ended it with a slash. */
-	name += 3;
+	name = strstr(volume, "://") + 3;
 	while (name[1] && name[strlen(name) - 1] == '/')
 		name[strlen(name) - 1] = '\0';
 	return 0;
@@ -216,7 +200,7 @@ int bc_options_check(struct fs_context *fc, struct bc_options *options)
 	if (error)
 		return error;
 	strip_slashes(options->prefix);
-	if (!is_path(options->prefix))
+	if (!bc_path_valid(options->prefix))
 		return invalfc(fc, "prefix=%s is not a path", options->prefix);
 	if (options->domain && !*options->domain)
 		return invalfc(fc, "domain= is empty: leave it out");

@@ -143,6 +143,6 @@ void ctl_descend(const struct command *cmd);
 
 /* The nouns. */
 extern const struct command cmd_device, cmd_mount, cmd_status, cmd_stats, cmd_pin, cmd_prefetch,
-	cmd_evict, cmd_residency, cmd_requests;
+	cmd_evict, cmd_residency, cmd_requests, cmd_disk;
 
 #endif /* CACHECTL_H */

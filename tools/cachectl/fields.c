@@ -29,6 +29,7 @@ static const char *const consistencies[] = { "strict", "close-to-open", "immutab
 static const char *const losses[] = { "lower", "wait", "fail", NULL };
 static const char *const request_kinds[] = { "fetch", "resolve", NULL };
 static const char *const request_states[] = { "new", "claimed", NULL };
+static const char *const disk_states[] = { "attaching", "live", "stale", "leaving", NULL };
 static const char *const priorities[] = { "demand", "readahead", "prefetch", NULL };
 
 static const struct field status_fields[BC_STATUS_A_MAX + 1] = {
@@ -41,6 +42,7 @@ static const struct field status_fields[BC_STATUS_A_MAX + 1] = {
 	[BC_STATUS_A_MOUNTS]		= { "mount_count", FIELD_U32, NULL },
 	[BC_STATUS_A_REQUESTS]		= { "request_count", FIELD_U32, NULL },
 	[BC_STATUS_A_MEMORY]		= { "memory_bytes", FIELD_U64, NULL },
+	[BC_STATUS_A_DISKS]		= { "disk_count", FIELD_U32, NULL },
 };
 
 static const struct field tier_fields[BC_TIER_A_MAX + 1] = {
@@ -108,6 +110,23 @@ static const struct field pin_fields[BC_PIN_A_MAX + 1] = {
 	[BC_PIN_A_PATH]			= { "path", FIELD_STRING, NULL },
 	[BC_PIN_A_SIZE]			= { "size", FIELD_U64, NULL },
 	[BC_PIN_A_RESIDENT]		= { "resident_bytes", FIELD_U64, NULL },
+};
+
+static const struct field disk_fields[BC_DISK_A_MAX + 1] = {
+	[BC_DISK_A_NAME]		= { "name", FIELD_STRING, NULL },
+	[BC_DISK_A_SOURCE]		= { "source", FIELD_STRING, NULL },
+	[BC_DISK_A_DOMAIN]		= { "domain", FIELD_STRING, NULL },
+	[BC_DISK_A_PATH]		= { "path", FIELD_STRING, NULL },
+	[BC_DISK_A_ON_DAEMON_LOSS]	= { "on_daemon_loss", FIELD_ENUM, losses },
+	[BC_DISK_A_DEADLINE_MS]		= { "deadline_ms", FIELD_U64, NULL },
+	[BC_DISK_A_BLOCK_SIZE]		= { "block_size", FIELD_U32, NULL },
+	[BC_DISK_A_STATE]		= { "state", FIELD_ENUM, disk_states },
+	[BC_DISK_A_DEV]			= { "dev", FIELD_DEV, NULL },
+	[BC_DISK_A_ETAG]		= { "etag", FIELD_STRING, NULL },
+	[BC_DISK_A_SIZE]		= { "size", FIELD_U64, NULL },
+	[BC_DISK_A_OPENERS]		= { "openers", FIELD_U32, NULL },
+	[BC_DISK_A_RESIDENT]		= { "resident_bytes", FIELD_U64, NULL },
+	[BC_DISK_A_PINNED]		= { "pinned", FIELD_BOOL, NULL },
 };
 
 #define READS	"reads"
@@ -184,6 +203,8 @@ static const struct field *fields_of(enum bc_attr kind, int *max)
 		return TABLE(residency_fields);
 	case BC_A_PIN:
 		return TABLE(pin_fields);
+	case BC_A_DISK:
+		return TABLE(disk_fields);
 	default:
 		return NULL;
 	}

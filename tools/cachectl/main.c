@@ -8,7 +8,7 @@
 #include "complete.h"
 
 static const struct command *const root_sub[] = {
-	&cmd_status, &cmd_stats, &cmd_device, &cmd_mount, &cmd_prefetch, &cmd_pin,
+	&cmd_status, &cmd_stats, &cmd_device, &cmd_mount, &cmd_disk, &cmd_prefetch, &cmd_pin,
 	&cmd_evict, &cmd_residency, &cmd_requests, NULL,
 };
 

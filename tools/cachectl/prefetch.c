@@ -15,6 +15,7 @@
 #include "format.h"
 #include "netlink.h"
 #include "output.h"
+#include "prefetch.h"
 #include "progress.h"
 
 #define WINDOW		64	/* files looked at in one round */
@@ -301,6 +302,21 @@ static int prefetch(struct prefetch *work, char *const *paths, bool recursive)
 	if (waited)
 		return waited;
 	return rc ? rc : shown;
+}
+
+int prefetch_path(struct bcnl *nl, const char *path)
+{
+	struct prefetch work = { .nl = nl, .keep = true };
+	char *const paths[] = { (char *)path, NULL };
+	struct walk walk;
+	int rc;
+
+	catch_interrupt();
+	rc = walk_files(paths, false, queue_one, &work, &walk);
+	if (!rc)
+		rc = wait_all(&work);
+	forget(&work);
+	return rc;
 }
 
 static int run_prefetch(const struct command *cmd, int argc, char **argv)

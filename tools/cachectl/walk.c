@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,8 +28,16 @@ static void refuse(struct walk *walk, const char *path, const char *why)
 		ctl_fail("%s %s: %s", ctl.path, path, why);
 }
 
+/* A block device says 0 as a file does that is empty. */
+static int size_of(int fd, const struct stat *st, uint64_t *size)
+{
+	*size = (uint64_t)st->st_size;
+	return S_ISBLK(st->st_mode) ? ioctl(fd, BLKGETSIZE64, size) : 0;
+}
+
 static void visit_file(const char *path, walk_fn fn, void *arg, struct walk *walk)
 {
+	uint64_t size = 0;
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
@@ -35,13 +45,13 @@ static void visit_file(const char *path, walk_fn fn, void *arg, struct walk *wal
 		refuse(walk, path, strerror(errno));
 		return;
 	}
-	if (fstat(fd, &st)) {
+	if (fstat(fd, &st) || size_of(fd, &st, &size)) {
 		refuse(walk, path, strerror(errno));
-	} else if (fn(path, fd, (uint64_t)st.st_size, arg)) {
+	} else if (fn(path, fd, size, arg)) {
 		walk->failed++;
 	} else {
 		walk->files++;
-		walk->bytes += (uint64_t)st.st_size;
+		walk->bytes += size;
 	}
 	close(fd);
 }
@@ -71,8 +81,10 @@ static void visit(FTS *fts, FTSENT *entry, bool recursive, walk_fn fn, void *arg
 			refuse(walk, entry->fts_path, strerror(ENOENT));
 		break;
 	case FTS_DEFAULT:
-		if (top)
-			refuse(walk, entry->fts_path, "is no regular file");
+		if (top && S_ISBLK(entry->fts_statp->st_mode))
+			visit_file(entry->fts_path, fn, arg, walk);
+		else if (top)
+			refuse(walk, entry->fts_path, "is no regular file, and no disk");
 		break;
 	default:
 		break;

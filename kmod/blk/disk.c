@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The disks and their life: attached, refreshed, detached. See blk.h for lifetimes and locks.
+ *
+ * A name is taken from before its disk can be opened until its device is gone, since two
+ * devices cannot have one name. Who attaches or takes away sleeps without disks_mutex; the state
+ * says that the disk is in somebody's hands.
+ */
+#include <linux/ctype.h>
+#include <linux/err.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+
+#include "blk.h"
+#include "disk.h"
+
+/* For one answer of the store. */
+#define RESOLVE_MS	10000
+
+static DEFINE_MUTEX(disks_mutex);
+static LIST_HEAD(disks);
+
+static const struct bc_object_ops object_ops = {};
+
+void bc_disk_free(struct bc_disk *disk)
+{
+	if (disk->object)
+		bc_object_put(disk->object);
+	kfree(disk->options.name);
+	kfree(disk->options.source);
+	kfree(disk->options.domain);
+	kfree(disk->options.path);
+	kfree(disk);
+}
+
+static struct bc_disk *disk_new(const struct bc_disk_options *options)
+{
+	struct bc_disk *disk = kzalloc(sizeof(*disk), GFP_KERNEL);
+
+	if (!disk)
+		return NULL;
+	disk->options = *options;
+	disk->options.name = kstrdup(options->name, GFP_KERNEL);
+	disk->options.source = kstrdup(options->source, GFP_KERNEL);
+	disk->options.domain = kstrdup(options->domain, GFP_KERNEL);
+	disk->options.path = kstrdup(options->path, GFP_KERNEL);
+	if (disk->options.name && disk->options.source && disk->options.path &&
+	    (disk->options.domain || !options->domain))
+		return disk;
+	bc_disk_free(disk);
+	return NULL;
+}
+
+static struct bc_disk *find(const char *name)
+{
+	struct bc_disk *disk;
+
+	lockdep_assert_held(&disks_mutex);
+	list_for_each_entry(disk, &disks, node) {
+		if (!strcmp(disk->options.name, name))
+			return disk;
+	}
+	return NULL;
+}
+
+/* Return: false if the name is taken. */
+static bool table_add(struct bc_disk *disk)
+{
+	bool added;
+
+	disk->state = BC_DISK_ATTACHING;
+	mutex_lock(&disks_mutex);
+	added = !find(disk->options.name);
+	if (added)
+		list_add_tail(&disk->node, &disks);
+	mutex_unlock(&disks_mutex);
+	return added;
+}
+
+static void table_del(struct bc_disk *disk)
+{
+	mutex_lock(&disks_mutex);
+	list_del(&disk->node);
+	mutex_unlock(&disks_mutex);
+}
+
+static void set_state(struct bc_disk *disk, enum bc_disk_state state)
+{
+	mutex_lock(&disks_mutex);
+	disk->state = state;
+	mutex_unlock(&disks_mutex);
+}
+
+static void explain_resolve(struct netlink_ext_ack *extack, int error)
+{
+	switch (error) {
+	case -ENOENT:
+		NL_SET_ERR_MSG(extack, "the store has no such object: check source and path");
+		break;
+	case -EACCES:
+		NL_SET_ERR_MSG(extack, "the store denies access: check the daemon's credentials for this source (its log says more)");
+		break;
+	case -EOPNOTSUPP:
+		NL_SET_ERR_MSG(extack, "the daemon does not serve this source (see its configuration), or the object has no strong ETag of up to 64 bytes");
+		break;
+	case -ENOTCONN:
+		NL_SET_ERR_MSG(extack, "no daemon answers: start blobcached");
+		break;
+	case -ETIMEDOUT:
+		NL_SET_ERR_MSG(extack, "the store did not answer in time: see the daemon's log");
+		break;
+	case -EIO:
+		NL_SET_ERR_MSG(extack, "the daemon could not ask the store: see its log");
+		break;
+	}
+}
+
+static int make_client(struct bc_disk *disk)
+{
+	const struct bc_client_options options = {
+		.source = disk->options.source,
+		.domain = disk->options.domain,
+		.on_daemon_loss = disk->options.on_daemon_loss,
+		.deadline_ms = disk->options.deadline_ms,
+		.lower_workers = 1,		/* there is no lower */
+	};
+	struct bc_client *client = bc_client_create(&options);
+
+	if (IS_ERR(client))
+		return PTR_ERR(client);
+	disk->client = client;
+	return 0;
+}
+
+/* Which version has the store now? */
+static int resolve(const struct bc_disk *disk, struct bc_version *version,
+		   struct netlink_ext_ack *extack)
+{
+	int error = bc_resolve(disk->client, disk->options.path, RESOLVE_MS, version);
+
+	if (error) {
+		explain_resolve(extack, error);
+		return error;
+	}
+	if (version->size)
+		return 0;
+	NL_SET_ERR_MSG(extack, "the object is empty: it cannot be a disk");
+	return -ENODATA;
+}
+
+/* The version is known: the object, which is open from now on, and the device. */
+static int disk_start(struct bc_disk *disk, struct netlink_ext_ack *extack)
+{
+	struct bc_object *object = bc_object_create(disk->client, disk->options.path,
+						    &disk->version, &object_ops, disk);
+	int error;
+
+	if (IS_ERR(object))
+		return PTR_ERR(object);
+	disk->object = object;
+	bc_object_open(object);
+	error = bc_disk_add(disk);
+	if (!error)
+		return 0;
+	NL_SET_ERR_MSG(extack, "the block device could not be made");
+	bc_object_close(disk->object);
+	return error;
+}
+
+/* Of a disk that has no device. */
+static void disk_drop(struct bc_disk *disk)
+{
+	if (disk->client)
+		bc_client_destroy(disk->client);
+	bc_disk_free(disk);
+}
+
+static bool name_valid(const char *name)
+{
+	const char *c;
+
+	if (!*name || *name == '.' || !strcmp(name, BC_DEV_CONTROL))
+		return false;
+	for (c = name; *c; c++) {
+		if (!isascii(*c) || !(isalnum(*c) || strchr("._-", *c)))
+			return false;
+	}
+	return c - name <= BC_DISK_NAME_MAX;
+}
+
+static int check(const struct bc_disk_options *options, struct netlink_ext_ack *extack)
+{
+	if (!name_valid(options->name)) {
+		NL_SET_ERR_MSG(extack, "not a name for a disk: letters, digits, '-', '_' and '.', the first not a '.'; 21 at most; not 'control'");
+		return -EINVAL;
+	}
+	if (!bc_source_valid(options->source)) {
+		NL_SET_ERR_MSG(extack, "source is not of the form azure://HOST/CONTAINER or file:///DIR");
+		return -EINVAL;
+	}
+	if (!*options->path || !bc_path_valid(options->path)) {
+		NL_SET_ERR_MSG(extack, "not the path of an object in its source");
+		return -EINVAL;
+	}
+	if (options->domain && !*options->domain) {
+		NL_SET_ERR_MSG(extack, "the trust domain is empty: leave it out");
+		return -EINVAL;
+	}
+	if (options->on_daemon_loss != BC_LOSS_WAIT && options->on_daemon_loss != BC_LOSS_FAIL) {
+		NL_SET_ERR_MSG(extack, "a disk has no lower: without a daemon it waits or fails");
+		return -EINVAL;
+	}
+	if (options->block_size != SECTOR_SIZE && options->block_size != BC_DISK_BLOCK_MAX) {
+		NL_SET_ERR_MSG(extack, "the block size is 512 or 4096");
+		return -EINVAL;
+	}
+	if (options->deadline_ms < BC_DEADLINE_MIN_MS ||
+	    options->deadline_ms > BC_DEADLINE_MAX_MS) {
+		NL_SET_ERR_MSG(extack, "the deadline is between 1 s and 90 s");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack *extack)
+{
+	struct bc_disk *disk;
+	int error = check(options, extack);
+
+	if (error)
+		return error;
+	disk = disk_new(options);
+	if (!disk)
+		return -ENOMEM;
+	if (!table_add(disk)) {
+		NL_SET_ERR_MSG(extack, "a disk has this name: see cachectl disk list");
+		bc_disk_free(disk);
+		return -EEXIST;
+	}
+	error = make_client(disk);
+	if (!error)
+		error = resolve(disk, &disk->version, extack);
+	if (!error)
+		error = disk_start(disk, extack);
+	if (error) {
+		table_del(disk);
+		disk_drop(disk);
+		return error;
+	}
+	set_state(disk, BC_DISK_LIVE);
+	return 0;
+}
+
+/* Take a disk into the caller's hands: nobody opens it, nobody else takes it. Or ERR_PTR. */
+static struct bc_disk *take(const char *name, bool force, struct netlink_ext_ack *extack)
+{
+	struct bc_disk *disk;
+	int error = 0;
+
+	mutex_lock(&disks_mutex);
+	disk = find(name);
+	if (!disk) {
+		NL_SET_ERR_MSG(extack, "no such disk: see cachectl disk list");
+		error = -ENOENT;
+	} else if (disk->state != BC_DISK_LIVE) {
+		NL_SET_ERR_MSG(extack, "somebody is attaching or detaching it just now");
+		error = -EBUSY;
+	} else {
+		error = bc_disk_close(disk, force);
+		if (error)
+			NL_SET_ERR_MSG(extack, "it is open: unmount what is mounted from it, and end who reads it (--force of detach fails their reads)");
+	}
+	if (!error)
+		disk->state = BC_DISK_LEAVING;
+	mutex_unlock(&disks_mutex);
+	return error ? ERR_PTR(error) : disk;
+}
+
+int bc_disk_detach(const char *name, bool force, struct netlink_ext_ack *extack)
+{
+	struct bc_disk *disk = take(name, force, extack);
+	struct gendisk *gendisk;
+
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	gendisk = disk->gendisk;
+	bc_disk_remove(disk, force);
+	table_del(disk);
+	/* Frees the disk, or whoever closes the device as the last does. */
+	put_disk(gendisk);
+	return 0;
+}
+
+static bool same_version(const struct bc_version *a, const struct bc_version *b)
+{
+	return a->size == b->size && !strcmp(a->etag, b->etag);
+}
+
+/* A pin is of a version: the old one's is of no use any more. */
+static int move_pin(struct bc_disk *disk, struct netlink_ext_ack *extack)
+{
+	int error;
+
+	bc_pin(disk->object, false);
+	error = bc_pin(disk->object, true);
+	if (error)
+		NL_SET_ERR_MSG(extack, "the disk is of the new version, but that could not be pinned: see cachectl pin list, and cachectl device list for room");
+	return error;
+}
+
+/* The new disk takes the place of the old one, which is in the caller's hands, closed. */
+static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_ack *extack)
+{
+	struct gendisk *gendisk = old->gendisk;
+	bool pinned = bc_pinned(old->object);
+	int error;
+
+	new->state = BC_DISK_ATTACHING;
+	bc_disk_remove(old, false);
+	mutex_lock(&disks_mutex);
+	list_replace(&old->node, &new->node);
+	mutex_unlock(&disks_mutex);
+	put_disk(gendisk);
+	error = disk_start(new, extack);
+	if (error) {
+		table_del(new);
+		disk_drop(new);
+		return error;
+	}
+	if (pinned)
+		error = move_pin(new, extack);
+	set_state(new, BC_DISK_LIVE);
+	return error;
+}
+
+static int refresh(struct bc_disk *disk, struct netlink_ext_ack *extack, bool *replaced)
+{
+	struct bc_version version = {};
+	struct bc_disk *new;
+	int error = resolve(disk, &version, extack);
+
+	if (error || same_version(&version, &disk->version))
+		return error;
+	new = disk_new(&disk->options);
+	if (!new)
+		return -ENOMEM;
+	new->version = version;
+	error = make_client(new);
+	if (error) {
+		disk_drop(new);
+		return error;
+	}
+	*replaced = true;
+	return replace(disk, new, extack);
+}
+
+int bc_disk_refresh(const char *name, struct netlink_ext_ack *extack)
+{
+	struct bc_disk *disk = take(name, false, extack);
+	bool replaced = false;
+	int error;
+
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	error = refresh(disk, extack, &replaced);
+	if (replaced)
+		return error;
+	bc_disk_reopen(disk);
+	set_state(disk, BC_DISK_LIVE);
+	return error;
+}
+
+static void disk_info(struct bc_disk *disk, struct bc_disk_info *info)
+{
+	info->name = disk->options.name;
+	info->source = disk->options.source;
+	info->domain = disk->options.domain;
+	info->path = disk->options.path;
+	info->version = &disk->version;
+	info->state = READ_ONCE(disk->stale) && disk->state == BC_DISK_LIVE ? BC_DISK_STALE :
+									      disk->state;
+	info->dev = disk_devt(disk->gendisk);
+	info->block_size = disk->options.block_size;
+	info->on_daemon_loss = disk->options.on_daemon_loss;
+	info->deadline_ms = disk->options.deadline_ms;
+	info->openers = disk_openers(disk->gendisk);
+	info->resident = bc_residency(disk->object, NULL);
+	info->pinned = bc_pinned(disk->object);
+}
+
+int bc_disks_for_each(int (*fn)(const struct bc_disk_info *info, void *arg), void *arg)
+{
+	struct bc_disk_info info;
+	struct bc_disk *disk;
+	int ret = 0;
+
+	mutex_lock(&disks_mutex);
+	list_for_each_entry(disk, &disks, node) {
+		/* Of one that is being attached there is nothing to tell yet. */
+		if (disk->state == BC_DISK_ATTACHING)
+			continue;
+		disk_info(disk, &info);
+		ret = fn(&info, arg);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&disks_mutex);
+	return ret;
+}
+
+int bc_disk_file_object(struct file *file, struct bc_object **object)
+{
+	struct bc_disk *disk = bc_disk_of_file(file);
+
+	if (!disk)
+		return -EINVAL;
+	bc_object_get(disk->object);
+	*object = disk->object;
+	return 0;
+}
+
+u32 bc_disks_count(void)
+{
+	struct bc_disk *disk;
+	u32 count = 0;
+
+	mutex_lock(&disks_mutex);
+	list_for_each_entry(disk, &disks, node)
+		count += disk->state != BC_DISK_ATTACHING;
+	mutex_unlock(&disks_mutex);
+	return count;
+}

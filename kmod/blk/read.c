@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bios of a disk: each is one read of the engine.
+ *
+ * The queue's limits have bios split where chunks end, so that nothing is cut here. A bio belongs
+ * to the engine from bc_read() until done(), which ends it, in any context. Whoever sent it has
+ * the device open until then, and that keeps the disk and its object.
+ *
+ * The disk takes bios, not requests. A hit is a bio to the device of a tier, and the block layer
+ * has an order for bios that are sent while one is being sent; from a driver's queue_rq() they
+ * would go to the plug that is being flushed just then, or wait for a place in a queue whose
+ * places that very plug holds. A worker between the two would cost each hit a switch. Nothing here
+ * waits for the daemon or the store: fills end by a deadline of the engine's.
+ */
+#include <linux/bio.h>
+#include <linux/sched/mm.h>
+
+#include "blk.h"
+#include "disk.h"
+
+/* Reads that go on when there is no memory for more. */
+#define READS_MIN	64
+
+/* One bio on its way. */
+struct read {
+	struct bc_io io;
+	struct bio *bio;		/* the sender's */
+	unsigned long start_time;	/* for statistics */
+	struct bio own;			/* never sent: has the table of segments */
+};
+
+static struct bio_set reads;
+
+static void note_stale(struct bc_disk *disk)
+{
+	if (xchg(&disk->stale, true))
+		return;
+	pr_err("disk %s: the store has version %s of %s no longer: what of it is not cached cannot be read; refresh the disk when nobody has it open (cachectl disk refresh)\n",
+	       disk->options.name, disk->version.etag, disk->options.path);
+}
+
+static void end_bio(struct bio *bio, blk_status_t status)
+{
+	bio->bi_status = status;
+	bio_endio(bio);
+}
+
+/* Any context. */
+static void read_done(struct bc_io *io, int error)
+{
+	struct read *read = container_of(io, struct read, io);
+	struct bio *bio = read->bio;
+
+	if (error == -ESTALE)
+		note_stale(bio->bi_bdev->bd_disk->private_data);
+	bio->bi_status = errno_to_blk_status(error);
+	bio_end_io_acct(bio, read->start_time);
+	bio_put(&read->own);
+	/* The device may be closed from here on. */
+	bio_endio(bio);
+}
+
+static u32 count_segments(const struct bio *bio)
+{
+	struct bvec_iter iter;
+	struct bio_vec bvec;
+	u32 count = 0;
+
+	bio_for_each_bvec(bvec, bio, iter)
+		count++;
+	return count;
+}
+
+/* Segments are copied: the bio's own may begin before it, and end behind it. */
+static struct read *read_new(struct bc_disk *disk, struct bio *bio)
+{
+	struct bio *own = bio_alloc_bioset(NULL, count_segments(bio), REQ_OP_READ, GFP_NOIO,
+					   &reads);
+	struct read *read = container_of(own, struct read, own);
+	struct bc_io *io = &read->io;
+	struct bvec_iter iter;
+	struct bio_vec bvec;
+
+	read->bio = bio;
+	memset(io, 0, sizeof(*io));
+	io->object = disk->object;
+	io->pos = bio->bi_iter.bi_sector << SECTOR_SHIFT;
+	io->length = bio->bi_iter.bi_size;
+	io->bvecs = own->bi_io_vec;
+	bio_for_each_bvec(bvec, bio, iter)
+		io->bvecs[io->nr_bvecs++] = bvec;
+	io->priority = BC_PRIORITY_DEMAND;
+	/* It may be memory of a process, or a part of a page. */
+	io->foreign = true;
+	/* Who wants more than one block at once is likely to go on. */
+	io->sequential = io->length > BC_BLOCK_SIZE;
+	io->done = read_done;
+	return read;
+}
+
+static bool in_one_chunk(const struct bc_io *io)
+{
+	return io->pos >> BC_CHUNK_SHIFT == (io->pos + io->length - 1) >> BC_CHUNK_SHIFT;
+}
+
+void bc_disk_submit(struct bio *bio)
+{
+	unsigned int noio;
+	struct read *read;
+
+	/* A read-only disk gets writes, too: some kernels only warn of them. */
+	if (bio_op(bio) != REQ_OP_READ) {
+		end_bio(bio, BLK_STS_NOTSUPP);
+		return;
+	}
+	bio = bio_split_to_limits(bio);
+	if (!bio)
+		return;
+	if (!bio->bi_iter.bi_size) {
+		end_bio(bio, BLK_STS_OK);
+		return;
+	}
+	/* Memory must not come from what waits for this disk. */
+	noio = memalloc_noio_save();
+	read = read_new(bio->bi_bdev->bd_disk->private_data, bio);
+	read->start_time = bio_start_io_acct(bio);
+	if (WARN_ON_ONCE(!in_one_chunk(&read->io)))
+		read_done(&read->io, -EIO);
+	else
+		bc_read(&read->io);
+	memalloc_noio_restore(noio);
+}
+
+int bc_blk_init(void)
+{
+	return bioset_init(&reads, READS_MIN, offsetof(struct read, own), BIOSET_NEED_BVECS);
+}
+
+void bc_blk_exit(void)
+{
+	bioset_exit(&reads);
+}

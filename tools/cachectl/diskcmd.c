@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cachectl disk: an object as a block device. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cachectl.h"
+#include "disk.h"
+#include "dumpcmd.h"
+#include "filecmd.h"
+#include "format.h"
+#include "output.h"
+#include "prefetch.h"
+
+enum {
+	OPT_NAME = CTL_OPT_OWN,
+	OPT_VOLUME,
+	OPT_DOMAIN,
+	OPT_LOSS,
+	OPT_DEADLINE,
+	OPT_BLOCK,
+	OPT_PIN,
+	OPT_PREFETCH,
+	OPT_FORCE,
+};
+
+/* --- attach --- */
+
+struct attach_request {
+	struct disk_wish wish;
+	const char *name, *volume;
+	bool pin, prefetch;
+};
+
+static const struct option attach_options[] = {
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "volume", required_argument, NULL, OPT_VOLUME },
+	{ "domain", required_argument, NULL, OPT_DOMAIN },
+	{ "on-daemon-loss", required_argument, NULL, OPT_LOSS },
+	{ "deadline", required_argument, NULL, OPT_DEADLINE },
+	{ "block-size", required_argument, NULL, OPT_BLOCK },
+	{ "pin", no_argument, NULL, OPT_PIN },
+	{ "prefetch", no_argument, NULL, OPT_PREFETCH },
+	{ 0 }
+};
+
+static int set_loss(struct attach_request *request, const char *value)
+{
+	if (strcmp(value, "wait") && strcmp(value, "fail"))
+		return ctl_usage("%s: --on-daemon-loss is 'wait' or 'fail', not '%s'", ctl.path,
+				 value);
+	request->wish.on_daemon_loss = *value == 'w' ? BC_LOSS_WAIT : BC_LOSS_FAIL;
+	return CTL_OK;
+}
+
+static int attach_option(struct attach_request *request, int opt)
+{
+	switch (opt) {
+	case OPT_NAME:
+		request->name = optarg;
+		break;
+	case OPT_VOLUME:
+		request->volume = optarg;
+		break;
+	case OPT_DOMAIN:
+		request->wish.domain = optarg;
+		break;
+	case OPT_LOSS:
+		return set_loss(request, optarg);
+	case OPT_DEADLINE:
+		if (parse_ms(optarg, &request->wish.deadline_ms))
+			return ctl_usage("%s: '%s' is no time", ctl.path, optarg);
+		break;
+	case OPT_BLOCK:
+		if (parse_u32(optarg, 1, UINT32_MAX, &request->wish.block_size))
+			return ctl_usage("%s: '%s' is no block size", ctl.path, optarg);
+		break;
+	case OPT_PIN:
+		request->pin = true;
+		break;
+	case OPT_PREFETCH:
+		request->prefetch = true;
+		break;
+	}
+	return CTL_OK;
+}
+
+static int pin(struct bcnl *nl, const char *path)
+{
+	int rc, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return ctl_fail("%s: cannot open %s to pin it: %s", ctl.path, path,
+				strerror(errno));
+	rc = filecmd_send(nl, BC_CMD_PIN_ADD, path, fd, NULL);
+	close(fd);
+	return rc ? CTL_FAILED : CTL_OK;
+}
+
+static int show_attached(struct bcnl *nl, const char *name, const char *path)
+{
+	json_t *answer, *disk = disk_find(nl, name);
+	char size[FMT_SIZE];
+
+	if (ctl.json) {
+		answer = filecmd_schema();
+		json_object_set_new(answer, "path", json_string(path));
+		if (disk)
+			json_object_set_new(answer, "disk", disk);
+		return out_json(stdout, answer, 0);
+	}
+	printf("attached %s, %s, version %s\n", path, fmt_bytes(size, out_num(disk, "size")),
+	       out_str(disk, "etag"));
+	json_decref(disk);
+	return CTL_OK;
+}
+
+static int attach(struct bcnl *nl, const struct attach_request *request)
+{
+	const char *name = request->wish.name;
+	char path[DISKNAME_PATH];
+	int rc = disk_attach(nl, &request->wish);
+
+	if (rc)
+		return rc;
+	diskname_path(name, path);
+	if (request->pin && pin(nl, path)) {
+		disk_detach(nl, name, false);
+		return CTL_FAILED;
+	}
+	rc = show_attached(nl, name, path);
+	if (!rc && request->prefetch)
+		rc = prefetch_path(nl, path);
+	return rc;
+}
+
+static int run_attach(const struct command *cmd, int argc, char **argv)
+{
+	struct attach_request request = { .wish.on_daemon_loss = BC_LOSS_WAIT };
+	int opt, rc = CTL_OK;
+	struct bcnl *nl;
+
+	while (!rc && (opt = ctl_getopt(cmd, argc, argv)) != -1)
+		rc = attach_option(&request, opt);
+	if (rc)
+		return rc;
+	if (argc - optind != 1)
+		return ctl_usage("%s: give exactly one object", ctl.path);
+	rc = disk_wish_place(&request.wish, argv[optind], request.volume, request.name);
+	if (!rc)
+		rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	rc = attach(nl, &request);
+	bcnl_close(nl);
+	return rc;
+}
+
+/* --- detach --- */
+
+static const struct option detach_options[] = {
+	{ "force", no_argument, NULL, OPT_FORCE },
+	{ 0 }
+};
+
+static int show_detached(const char *name)
+{
+	json_t *answer;
+
+	if (!ctl.json) {
+		printf("detached %s\n", name);
+		return CTL_OK;
+	}
+	answer = filecmd_schema();
+	json_object_set_new(answer, "name", json_string(name));
+	return out_json(stdout, answer, 0);
+}
+
+static int run_detach(const struct command *cmd, int argc, char **argv)
+{
+	bool force = false;
+	const char *name;
+	struct bcnl *nl;
+	int rc;
+
+	while (ctl_getopt(cmd, argc, argv) != -1)
+		force = true;
+	if (argc - optind != 1)
+		return ctl_usage("%s: give exactly one disk", ctl.path);
+	name = diskname_of(argv[optind]);
+	rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	rc = disk_detach(nl, name, force);
+	bcnl_close(nl);
+	return rc ? rc : show_detached(name);
+}
+
+/* --- refresh --- */
+
+static int show_refreshed(const char *name, const json_t *before, const json_t *after)
+{
+	bool changed = strcmp(out_str(before, "etag"), out_str(after, "etag"));
+	json_t *answer;
+
+	if (ctl.json) {
+		answer = filecmd_schema();
+		json_object_set_new(answer, "name", json_string(name));
+		json_object_set_new(answer, "changed", json_boolean(changed));
+		json_object_set_new(answer, "etag", json_string(out_str(after, "etag")));
+		return out_json(stdout, answer, 0);
+	}
+	if (changed)
+		printf("%s is of version %s now, was %s\n", name, out_str(after, "etag"),
+		       out_str(before, "etag"));
+	else
+		printf("%s is of the version that the store has: %s\n", name,
+		       out_str(after, "etag"));
+	return CTL_OK;
+}
+
+static int run_refresh(const struct command *cmd, int argc, char **argv)
+{
+	json_t *before, *after;
+	const char *name;
+	struct bcnl *nl;
+	int rc;
+
+	while (ctl_getopt(cmd, argc, argv) != -1)
+		;
+	if (argc - optind != 1)
+		return ctl_usage("%s: give exactly one disk", ctl.path);
+	name = diskname_of(argv[optind]);
+	rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	before = disk_find(nl, name);
+	rc = disk_refresh(nl, name);
+	after = rc ? NULL : disk_find(nl, name);
+	bcnl_close(nl);
+	if (!rc)
+		rc = show_refreshed(name, before, after);
+	json_decref(before);
+	json_decref(after);
+	return rc;
+}
+
+/* --- list --- */
+
+static void text_name(char *buf, size_t size, const json_t *row)
+{
+	snprintf(buf, size, "%s%s", DISKNAME_DIR, out_str(row, "name"));
+}
+
+static void text_object(char *buf, size_t size, const json_t *row)
+{
+	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
+}
+
+static void text_size(char *buf, size_t size, const json_t *row)
+{
+	char text[FMT_SIZE];
+
+	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
+}
+
+static void text_resident(char *buf, size_t size, const json_t *row)
+{
+	char text[FMT_SIZE];
+
+	snprintf(buf, size, "%s%s", fmt_percent(text, out_num(row, "resident_bytes"),
+						out_num(row, "size")),
+		 out_bool(row, "pinned") ? " pinned" : "");
+}
+
+static void text_open(char *buf, size_t size, const json_t *row)
+{
+	snprintf(buf, size, "%s", out_num(row, "openers") ? "yes" : "no");
+}
+
+static void text_state(char *buf, size_t size, const json_t *row)
+{
+	snprintf(buf, size, "%s", out_str(row, "state"));
+}
+
+static enum out_color color_state(const json_t *row)
+{
+	return strcmp(out_str(row, "state"), "live") ? OUT_WARN : OUT_GOOD;
+}
+
+static const struct out_column columns[] = {
+	{ "DISK", false, false, text_name, NULL },
+	{ "OBJECT", false, true, text_object, NULL },
+	{ "SIZE", true, false, text_size, NULL },
+	{ "RESIDENT", true, false, text_resident, NULL },
+	{ "OPEN", false, false, text_open, NULL },
+	{ "STATE", false, false, text_state, color_state },
+	{ 0 }
+};
+
+static int run_list(const struct command *cmd, int argc, char **argv)
+{
+	static const struct dump dump = {
+		.command = BC_CMD_DISK_GET,
+		.attribute = BC_A_DISK,
+		.key = "disks",
+		.columns = columns,
+		.nothing = "no disk is attached; 'cachectl disk attach --help' shows how",
+	};
+
+	return dumpcmd_run(cmd, argc, argv, &dump);
+}
+
+static const struct command disk_attach_command = {
+	.name = "attach",
+	.summary = "make a read-only disk of an object",
+	.usage = "[OPTION ...] OBJECT",
+	.options = attach_options,
+	.run = run_attach,
+	.help =
+"\n"
+"The disk is " DISKNAME_DIR "NAME. It is the version that the store has now, for good. What is read of it\n"
+"is kept on the tiers as files are, and shared with files: the same object in a mount and as a disk\n"
+"is there once. Without a daemon what is cached can be read.\n"
+"\n"
+"Options\n"
+"      --name NAME       default: the object's name without its ending; 21 bytes at most\n"
+"      --volume VOLUME   which part of OBJECT is the source that the daemon knows (default:\n"
+"                        azure://HOST/CONTAINER; the directory of a file)\n"
+"      --domain TEXT     nodes share cached data of one source and domain only\n"
+"      --on-daemon-loss wait|fail   misses while the daemon is away (default wait)\n"
+"      --deadline TIME   how long a read waits before it fails (default 30s)\n"
+"      --block-size N    512 (default) or 4096; filesystems with blocks of 1 KiB need 512\n"
+"      --pin             keep on the tiers what comes of it\n"
+"      --prefetch        fetch all of it now, and wait for that\n"
+"\n"
+"Examples\n"
+"  cachectl disk attach azure://acct.blob.core.windows.net/train/imagenet.erofs --pin --prefetch\n"
+"  mount -t erofs -o ro " DISKNAME_DIR "imagenet /mnt/imagenet\n",
+};
+
+static const struct command disk_detach_command = {
+	.name = "detach",
+	.summary = "take a disk away",
+	.usage = "[--force] NAME",
+	.options = detach_options,
+	.run = run_detach,
+	.arg = CTL_ARG_DEVICE,
+	.help =
+"\n"
+"What is cached of it stays on the tiers. One that is open, mounted for example, is not detached.\n"
+"\n"
+"Options\n"
+"      --force  detach it even so: reads of it fail from now on\n"
+"\n"
+"Example\n"
+"  umount /mnt/imagenet && cachectl disk detach imagenet\n",
+};
+
+static const struct command disk_list_command = {
+	.name = "list",
+	.summary = "the disks: object, size, how much of it is here, state",
+	.usage = "",
+	.run = run_list,
+	.help =
+"\n"
+"State: live; stale: the store has another version, or none: what is not cached cannot be read;\n"
+"leaving: it is being detached.\n"
+"\n"
+"Example\n"
+"  cachectl disk list --json | jq -r '.disks[] | select(.state == \"stale\") | .name'\n",
+};
+
+static const struct command disk_refresh_command = {
+	.name = "refresh",
+	.summary = "let a disk be of the version that the store has now",
+	.usage = "NAME",
+	.run = run_refresh,
+	.arg = CTL_ARG_DEVICE,
+	.help =
+"\n"
+"Nobody may have it open. A disk that is pinned stays so, with the new version.\n"
+"\n"
+"Example\n"
+"  umount /mnt/imagenet && cachectl disk refresh imagenet\n",
+};
+
+static const struct command *const disk_sub[] = {
+	&disk_attach_command, &disk_detach_command, &disk_refresh_command, &disk_list_command,
+	NULL,
+};
+
+const struct command cmd_disk = {
+	.name = "disk",
+	.summary = "an object as a read-only disk: attach, detach, refresh, list",
+	.usage = "COMMAND ...",
+	.sub = disk_sub,
+	.help =
+"\n"
+"'cachectl prefetch', 'pin', 'residency' and 'evict' take a disk's path, too.\n"
+"\n"
+"Examples\n"
+"  cachectl disk attach azure://acct.blob.core.windows.net/train/imagenet.erofs\n"
+"  cachectl prefetch --wait " DISKNAME_DIR "imagenet\n"
+"  cachectl disk list\n",
+};
