@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: a disk under load and in trouble: direct reads of all sizes and depths are right; a flipped bit is an
+# error under dm-verity; reads end by their deadline; a disk that somebody has open can be taken away by
+# force; a tier that is pulled costs fetches; a version that is gone is never mixed with the new one, which
+# 'refresh' brings; two hundred disks come and go.
+#
+# vm: disk=data:512M mem=1500M timeout=600
+# vm: allow='Buffer I/O error on dev' allow='device-mapper: verity:' allow='erofs .*' allow='read errors in a row'
+# vm: allow='read of frame' allow='the store has version .* no longer' allow='table unit|could not be written'
+
+import hashlib
+import mmap
+import os
+import signal
+import threading
+import time
+
+import diskimage
+import hostile_daemon as h
+import verity
+import vmtest as t
+
+STORE = "/mnt/store"
+VOLUME = f"file://{STORE}"
+MIB = 1 << 20
+RAW = t.disk("data")
+TIER = "/dev/mapper/tier"
+
+
+def attach(path, name, *options):
+    return t.run("cachectl", "disk", "attach", f"{VOLUME}/{path}", "--volume", VOLUME, "--name", name, *options)
+
+
+def detach(name, *options):
+    return t.run_ok(f"{name}: detached", "cachectl", "disk", "detach", name, *options)
+
+
+def disk(name):
+    return {d["name"]: d for d in t.cachectl("disk", "list")["disks"]}.get(name)
+
+
+def node(name):
+    return f"/dev/blobcache/{name}"
+
+
+def put(path, size):
+    data = os.urandom(size)
+    with open(f"{STORE}/{path}.new", "wb") as f:
+        f.write(data)
+    os.rename(f"{STORE}/{path}.new", f"{STORE}/{path}")
+    return data
+
+
+class Direct:
+    """Reads past the page cache."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        self.memory = mmap.mmap(-1, 4 * MIB)
+
+    def read(self, pos, length, offset=0):
+        """Bytes, or the name of an error."""
+        view = memoryview(self.memory)[offset:offset + length]
+        try:
+            got = os.preadv(self.fd, [view], pos)
+            return bytes(view[:got])
+        except OSError as e:
+            return h.name(e.errno)
+
+    def close(self):
+        os.close(self.fd)
+
+
+def table(kind):
+    """What is behind the tier from now on."""
+    sectors = int(t.run("blockdev", "--getsz", RAW).stdout)
+    line = {"linear": f"0 {sectors} linear {RAW} 0", "error": f"0 {sectors} error"}[kind]
+    if os.path.exists(TIER):
+        for argv in (["suspend", "--noflush", "--nolockfs", "tier"], ["load", "tier", "--table", line], ["resume", "tier"]):
+            t.run("dmsetup", *argv)
+    else:
+        t.run("dmsetup", "create", "tier", "--table", line)
+        t.run("dmsetup", "mknodes")
+
+
+os.makedirs(STORE)
+t.run("mount", "-t", "tmpfs", "-o", "size=300m", "none", STORE)
+for module in ("dm-mod", "dm-verity", "erofs"):
+    t.run("modprobe", module)
+table("linear")
+t.run("cachectl", "device", "format", "--yes", TIER)
+t.load_module(t.PATIENT)
+nl = h.Netlink()
+t.run_ok("a tier is attached", "cachectl", "device", "attach", TIER)
+daemon = t.Daemon({"volumes": [{"source": VOLUME}]})
+t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "a daemon is there", daemon.tail())
+
+# --- direct reads
+
+content = put("raw", 5 * MIB + 700)
+t.same(attach("raw", "raw").returncode, 0, "attached")
+direct = Direct(node("raw"))
+padded = content + b"\0" * (-len(content) % 512)
+CUTS = [(0, 512), (512, 512), (4096, 4096), (1024, 3072), (MIB - 512, 1024), (MIB - 4096, 8192), (65536 - 512, 66048),
+        (MIB + 512, 2 * MIB + 1024), (3 * MIB, 2 * MIB), (5 * MIB, 1024), (5 * MIB + 512, 512), (1536, 300 * 512)]
+for text in ("cold", "verified", "once more"):
+    bad = [(pos, length, offset) for pos, length in CUTS for offset in (0, 512, 4096 - 512)
+           if direct.read(pos, length, offset) != padded[pos:pos + length]]
+    t.same(bad, [], f"direct reads at any sector into any memory: {text}: right")
+    t.settled()
+direct.close()
+t.same(len(padded), int(t.run("blockdev", "--getsize64", node("raw")).stdout), "the disk ends where the object's last sector does")
+detach("raw")
+
+t.run("fio", "--name=w", f"--filename={STORE}/fio", "--rw=write", "--bs=64k", "--size=16m", "--verify=crc32c",
+      "--verify_interval=512", "--do_verify=0", "--ioengine=psync")
+t.same(attach("fio", "fio").returncode, 0, "what fio wrote is attached")
+for engine, size, depth in (("psync", "512", 1), ("libaio", "4k", 16), ("libaio", "64k", 4), ("psync", "1m", 1), ("libaio", "1m", 8)):
+    for mode in ("cold", "warm"):
+        if mode == "cold":
+            t.run("cachectl", "evict", node("fio"))
+        p = t.run("fio", "--name=r", f"--filename={node('fio')}", "--rw=randread", f"--bs={size}", f"--iodepth={depth}", "--direct=1",
+                  f"--ioengine={engine}", "--size=16m", f"--io_size={'1m' if size == '512' else '16m'}", "--verify=crc32c",
+                  "--verify_interval=512", "--readonly", timeout=120)
+        t.same(p.returncode, 0, f"fio: {size}, {depth} at once, {mode}: right", p.stdout[-2000:])
+detach("fio")
+
+# --- signed images
+
+sums = diskimage.tree("/mnt/tree", count=60)
+diskimage.make("erofs", "/mnt/tree", f"{STORE}/signed")
+with open(f"{STORE}/signed", "r+b") as f:
+    f.truncate(os.path.getsize(f"{STORE}/signed") & ~4095)
+blocks, root = verity.sign(f"{STORE}/signed")
+os.makedirs("/mnt/signed")
+t.same(attach("signed", "signed").returncode, 0, "a signed image is attached")
+t.run_ok("... verified by dm-verity", "dmsetup", "create", "signed", "--readonly", "--table", verity.table(node("signed"), blocks, root))
+t.run("dmsetup", "mknodes")
+t.run_ok("... and mounted", "mount", "-t", "erofs", "-o", "ro", "/dev/mapper/signed", "/mnt/signed")
+t.same(diskimage.wrong("/mnt/signed", sums), [], "... its tree is right")
+t.run_fails("a disk that dm has is not detached", "is open", "cachectl", "disk", "detach", "signed")
+t.run("umount", "/mnt/signed")
+t.run("dmsetup", "remove", "signed")
+detach("signed")
+verity.flip(f"{STORE}/signed", blocks // 2)
+t.same(attach("signed", "signed").returncode, 0, "one with a flipped bit is attached")
+t.run("dmsetup", "create", "signed", "--readonly", "--table", verity.table(node("signed"), blocks, root))
+t.run("dmsetup", "mknodes")
+direct = Direct("/dev/mapper/signed")
+t.same(direct.read(blocks // 2 * 4096, 4096), "EIO", "... its block is an error, not data")
+t.ok(len(direct.read(0, 4096)) == 4096, "... its neighbours are data")
+direct.close()
+t.run("dmsetup", "remove", "signed")
+detach("signed")
+
+# --- deadlines
+
+content = put("slow", 8 * MIB)
+t.same(attach("slow", "fails", "--on-daemon-loss", "fail", "--deadline", "2s").returncode, 0, "attached: fail")
+t.same(attach("slow", "waits", "--deadline", "90s").returncode, 0, "attached: wait")
+t.same(attach("slow", "short", "--deadline", "1s").returncode, 0, "attached: wait for a second")
+daemon.kill(signal.SIGSTOP)
+fails, waits, short = (Direct(node(name)) for name in ("fails", "waits", "short"))
+t.ok(fails.read(MIB, 4096) in ("EIO", "ETIMEDOUT"), "the daemon stands still: a read fails")
+t.ok(short.read(2 * MIB, 4096) in ("EIO", "ETIMEDOUT"), "... also one that would wait, by its deadline")
+answers = []
+waiter = threading.Thread(target=lambda: answers.append(waits.read(3 * MIB, 4096)))
+waiter.start()
+t.ok(t.wait_for(lambda: any(r[h.R_OFFSET] >> 20 == 3 for r in nl.requests(h.FETCH)), 20), "... another waits")
+daemon.kill(signal.SIGCONT)
+waiter.join(60 * t.SLOW)
+t.ok(answers == [content[3 * MIB:3 * MIB + 4096]], "the daemon goes on: that one is right")
+t.same(fails.read(MIB, 4096), content[MIB:MIB + 4096], "... and so is the one that failed, now")
+
+# --- taken away by force
+
+daemon.kill(signal.SIGSTOP)
+answers.clear()
+waiter = threading.Thread(target=lambda: answers.append(waits.read(5 * MIB, 4096)))
+waiter.start()
+t.ok(t.wait_for(lambda: any(r[h.R_OFFSET] >> 20 == 5 for r in nl.requests(h.FETCH)), 20), "a read waits")
+t.run_fails("not detached without force", "is open", "cachectl", "disk", "detach", "waits")
+begin = time.monotonic()
+t.run_ok("detached by force", "cachectl", "disk", "detach", "waits", "--force")
+waiter.join(60 * t.SLOW)
+t.ok(answers and answers[0] in ("EIO", "ENODEV") and time.monotonic() - begin < 30 * t.SLOW, "... what waited failed at once", answers)
+t.ok(waits.read(0, 4096) in ("EIO", "ENODEV", "ENXIO", b""), "... what comes fails, too")
+t.same((disk("waits"), os.path.exists(node("waits"))), (None, False), "... it is gone")
+daemon.kill(signal.SIGCONT)
+t.same(attach("slow", "waits").returncode, 0, "another one takes its name while that is still open")
+again = Direct(node("waits"))
+t.same(again.read(5 * MIB, 4096), content[5 * MIB:5 * MIB + 4096], "... and is read")
+t.same(t.run("rmmod", "blobcache").returncode != 0, True, "the module stays")
+for reader in (waits, again, fails, short):
+    reader.close()
+for name in ("waits", "fails", "short"):
+    detach(name)
+
+# --- under load, mounted
+
+t.run("mkfs.erofs", f"{STORE}/tree", "/mnt/tree")
+t.same(attach("tree", "tree").returncode, 0, "attached")
+t.run_ok("mounted", "mount", "-t", "erofs", "-o", "ro", node("tree"), "/mnt/signed")
+stop, found = threading.Event(), []
+
+
+def read_on():
+    while not stop.is_set():
+        t.drop_caches(3)
+        found.append(diskimage.wrong("/mnt/signed", sums))
+
+
+readers = [threading.Thread(target=read_on) for _ in range(2)]
+for reader in readers:
+    reader.start()
+t.ok(t.wait_for(lambda: len(found) >= 2, 60), "it is being read")
+t.run_ok("detached by force under load", "cachectl", "disk", "detach", "tree", "--force")
+t.ok(t.wait_for(lambda: found[-1], 60), "... its readers get errors, or find nothing", found[-1:])
+stop.set()
+for reader in readers:
+    reader.join(60 * t.SLOW)
+t.same([f for f in found for line in f if "Errno" not in line and "not there" not in line], [], "... and never a wrong byte")
+t.run_ok("... it is unmounted", "umount", "/mnt/signed")
+
+# --- a version that is gone
+
+old = put("version", 4 * MIB)
+t.same(attach("version", "version", "--pin").returncode, 0, "attached, pinned")
+direct = Direct(node("version"))
+t.same(direct.read(0, 4096), old[:4096], "read in part")
+t.settled()
+new = put("version", 3 * MIB + 512)
+t.same(direct.read(0, 4096), old[:4096], "the store has another version: what is cached is the old one")
+t.same(direct.read(2 * MIB, 4096), "EIO", "... what is not cannot be read")
+t.same(disk("version")["state"], "stale", "... and the disk says so")
+t.run_fails("it is not refreshed while it is open", "is open", "cachectl", "disk", "refresh", "version")
+direct.close()
+answer = t.cachectl("disk", "refresh", "version")
+t.ok(answer and answer["changed"], "it is refreshed", answer)
+direct = Direct(node("version"))
+t.same([direct.read(at, 4096) == new[at:at + 4096] for at in (0, 2 * MIB)], [True, True], "... and is the new version")
+direct.close()
+state = disk("version")
+t.same((state["size"], state["state"], state["pinned"]), (len(new), "live", True), "... live, as long as that, and pinned")
+answer = t.cachectl("disk", "refresh", "version")
+t.same(answer and answer["changed"], False, "refreshed once more it is the same")
+os.unlink(f"{STORE}/version")
+t.run_fails("one whose object is gone is not refreshed", "no such object", "cachectl", "disk", "refresh", "version")
+t.same(disk("version")["state"], "live", "... and stays")
+t.run_ok("unpinned", "cachectl", "pin", "remove", node("version"))
+detach("version")
+
+# --- prefetch, pin, residency by the device
+
+content = put("whole", 12 * MIB + 3)
+p = attach("whole", "whole", "--pin", "--prefetch")
+t.same(p.returncode, 0, "attached, pinned, prefetched", p.stdout)
+state = disk("whole")
+t.same((state["resident_bytes"], state["pinned"]), (len(content), True), "all of it is here")
+t.same(t.cachectl("residency", node("whole"))["files"][0]["resident_bytes"], len(content), "'residency' takes a disk")
+t.run_fails("what is pinned is not evicted", "pinned", "cachectl", "evict", node("whole"))
+t.run_fails("another block device is no disk of ours", "not a disk", "cachectl", "residency", RAW)
+t.run_ok("unpinned", "cachectl", "pin", "remove", node("whole"))
+
+# --- little memory
+
+os.makedirs("/sys/fs/cgroup/small", exist_ok=True)
+with open("/sys/fs/cgroup/cgroup.subtree_control", "w", encoding="ascii") as f:
+    f.write("+memory")
+with open("/sys/fs/cgroup/small/memory.max", "w", encoding="ascii") as f:
+    f.write(str(24 * MIB))
+p = t.run("sh", "-c", f"echo $$ >/sys/fs/cgroup/small/cgroup.procs; for i in 1 2 3; do sha256sum {node('whole')}; done", timeout=200)
+padded = content + b"\0" * (-len(content) % 512)
+t.same([line.split()[0] for line in p.stdout.splitlines()], 3 * [hashlib.sha256(padded).hexdigest()], "with little memory it is right", p.stdout)
+
+# --- the tier is pulled
+
+table("error")
+t.drop_caches(3)
+t.same(diskimage.whole(node("whole"), len(content)), hashlib.sha256(content).hexdigest(), "the tier is pulled: what it had is fetched, and right")
+t.drop_caches(3)
+t.same(diskimage.whole(node("whole"), len(content)), hashlib.sha256(content).hexdigest(), "... and once more")
+detach("whole")
+t.run("cachectl", "device", "detach", TIER)
+table("linear")
+t.run_ok("the tier is back", "cachectl", "device", "attach", TIER)
+
+# --- two hundred
+
+A_DISK = h.A_DISK       # pylint: disable=no-member
+ATTACH, DETACH = h.DISK_ATTACH, h.DISK_DETACH       # pylint: disable=no-member
+NAME, SOURCE, PATH = 2, 3, 5
+failed = []
+for n in range(200):
+    error, message = nl.error(ATTACH, h.nest(A_DISK, h.text(NAME, "often"), h.text(SOURCE, VOLUME), h.text(PATH, "whole")))
+    if error:
+        failed.append((n, "attach", h.name(error), message))
+        continue
+    if not n % 20:
+        direct = Direct(node("often"))
+        if direct.read(MIB, 4096) != content[MIB:MIB + 4096]:
+            failed.append((n, "read"))
+        direct.close()
+    error, message = nl.error(DETACH, h.nest(A_DISK, h.text(NAME, "often")))
+    if error:
+        failed.append((n, "detach", h.name(error), message))
+t.same(failed[:5], [], "two hundred disks come and go")
+for parts, want in (((), "EINVAL"), ((h.text(NAME, "x"),), "EINVAL"), ((h.text(NAME, "x" * 30),), "EINVAL"),
+                    ((h.text(NAME, ""), h.text(SOURCE, VOLUME), h.text(PATH, "whole")), "EINVAL"),
+                    ((h.text(NAME, "x"), h.text(SOURCE, "nothing"), h.text(PATH, "whole")), "EINVAL")):
+    t.same(h.name(nl.error(ATTACH, h.nest(A_DISK, *parts))[0]), want, f"bad requests are refused: {parts}")
+t.same(h.name(nl.error(ATTACH)[0]), "EINVAL", "... one without anything, too")
+
+t.same(t.cachectl("disk", "list")["disks"], [], "no disk is left")
+t.run("cachectl", "device", "detach", TIER)
+daemon.stop()
+nl.close()
+t.ok(t.unloaded(), "the module is unloaded")
+t.run("dmsetup", "remove", "tier")
+t.done()
