@@ -143,6 +143,7 @@ void ctl_descend(const struct command *cmd);
 
 /* The nouns. */
 extern const struct command cmd_device, cmd_mount, cmd_status, cmd_stats, cmd_pin, cmd_prefetch,
-	cmd_evict, cmd_residency, cmd_requests, cmd_disk;
+	cmd_evict, cmd_residency, cmd_requests, cmd_disk,
+	cmd_image;
 
 #endif /* CACHECTL_H */

@@ -8,8 +8,8 @@
 #include "complete.h"
 
 static const struct command *const root_sub[] = {
-	&cmd_status, &cmd_stats, &cmd_device, &cmd_mount, &cmd_disk, &cmd_prefetch, &cmd_pin,
-	&cmd_evict, &cmd_residency, &cmd_requests, NULL,
+	&cmd_status, &cmd_stats, &cmd_device, &cmd_mount, &cmd_disk, &cmd_image,
+	&cmd_prefetch, &cmd_pin, &cmd_evict, &cmd_residency, &cmd_requests, NULL,
 };
 
 const struct command cmd_root = {

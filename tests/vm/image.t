@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guards: a directory becomes an image by 'cachectl image build', and a directory again by 'image mount',
+# which undoes what it did if it fails; images in Azure's emulator are read right, cold, warm and after a
+# restart without a GET, and without a daemon.
+#
+# vm: host=dataset disk=data:512M mem=1500M timeout=600
+
+import json
+import os
+import signal
+import urllib.request
+
+import diskimage
+import hostile_daemon as h
+import vmtest as t
+
+TREE, MNT = "/mnt/tree", "/mnt/image"
+SOURCE = os.environ["AZ_SOURCE"]
+RAW = t.disk("data")
+
+
+def upload(name, path):
+    url, _, sas = os.environ["AZ_SAS_URL"].partition("?")
+    with open(path, "rb") as f:
+        request = urllib.request.Request(f"{url}/{name}?{sas}", data=f.read(), method="PUT", headers={
+            "x-ms-blob-type": "BlockBlob", "Content-Type": "application/octet-stream"})
+    with urllib.request.urlopen(request) as reply:
+        return reply.status
+
+
+def requests(method, name):
+    """How often the store was asked for a blob."""
+    with urllib.request.urlopen(os.environ["HOST_LOGS"] + "/azurite.log") as reply:
+        return sum(f'"{method} ' in line and f"/{name}" in line for line in reply.read().decode(errors="replace").splitlines())
+
+
+def image(command, *words):
+    return t.run("cachectl", "image", command, *words, timeout=120)
+
+
+def mount(name, *words):
+    return image("mount", f"{SOURCE}/{name}", MNT, "--volume", SOURCE, *words)
+
+
+def disks():
+    return [d["name"] for d in t.cachectl("disk", "list")["disks"]]
+
+
+def prepare():
+    t.load_module(t.PATIENT)
+    netlink = h.Netlink()
+    t.run_ok("a tier is attached", "cachectl", "device", "attach", RAW)
+    process = t.azure_daemon()
+    t.ok(process.start(lambda pid: netlink.status()[h.ST_DAEMON_PID] == pid), "a daemon is there", process.tail())
+    return netlink, process
+
+
+os.makedirs(MNT)
+sums = diskimage.tree(TREE, count=120)
+
+# --- build
+
+p = image("build", TREE, "-o", "/run/test/erofs.img")
+t.ok(p.returncode == 0 and os.path.exists("/run/test/erofs.img"), "an image is built", p.stdout)
+p = image("build", TREE, "-o", "file:///run/test/small.img", "--compress", "lz4")
+t.same(p.returncode, 0, "... a compressed one, too", p.stdout)
+with open("/run/test/list", "w", encoding="utf-8") as f:
+    f.write("".join(f"{name}\n" for name in reversed(sorted(sums))))
+p = image("build", TREE, "-o", "/run/test/ordered.img", "--order", "/run/test/list")
+if "--tar" in t.run("mkfs.erofs", "--help").stdout:
+    t.same(p.returncode, 0, "... and one in an order", p.stdout)
+else:
+    t.like(p.stdout, "too old to be given an order", "one in an order is refused by old tools, and why")
+for words, why in ((["/none", "-o", "/run/test/x"], "No such file"), (["/etc/fstab", "-o", "/run/test/x"], "is no directory"),
+                   ([TREE], "where to"), ([TREE, "-o", "azure://host/container/x"], "nothing is uploaded yet"),
+                   ([TREE, "-o", "/none/x"], "mkfs.erofs failed"), ([TREE, "-o", "/run/test/x", "--compress", "none"], "mkfs.erofs failed")):
+    p = image("build", *words)
+    t.ok(p.returncode and why in p.stdout, f"refused: {' '.join(words)}", p.stdout)
+t.same([n for n in os.listdir("/run/test") if n == "x" or n.endswith(".part")], [], "... and nothing is left of those")
+
+# --- mount
+
+t.ok(t.uploaded(), "the container is there")
+for kind in diskimage.KINDS:
+    path = f"/run/test/{kind}.img"
+    if not os.path.exists(path):
+        diskimage.make(kind, TREE, path)
+    t.same(upload(f"{kind}.img", path), 201, f"{kind}: uploaded")
+with open("/run/test/text", "w", encoding="utf-8") as f:
+    f.write("no filesystem at all\n" * 1000)
+upload("text.img", "/run/test/text")
+t.run("cachectl", "device", "format", "--yes", RAW)
+nl, daemon = prepare()
+p = mount("text.img")
+t.ok(p.returncode and "no filesystem" in p.stdout and not disks(), "what has no filesystem is not mounted, and no disk is left", p.stdout)
+p = mount("text.img", "--type", "erofs")
+t.ok(p.returncode and "cannot mount" in p.stdout and not disks(), "... nor as what it is not", p.stdout)
+p = image("umount", "/mnt")
+t.ok(p.returncode and "no disk of blobcache" in p.stdout, "what is no image is not unmounted", p.stdout)
+
+
+def rounds(text, fetched):
+    for name in diskimage.KINDS:
+        begin = requests("GET", f"{name}.img")
+        done = mount(f"{name}.img")
+        t.same(done.returncode, 0, f"{name}: {text}: mounted", done.stdout)
+        for again in ("", " once more"):
+            t.drop_caches(3)
+            t.same(diskimage.wrong(MNT, sums), [], f"{name}: {text}{again}: the tree is right")
+        t.settled()
+        gets = requests("GET", f"{name}.img") - begin
+        t.ok(gets > 0 if fetched else gets == 0, f"{name}: {text}: {gets} GETs")
+        with open(f"{MNT}/0/0/f0000", "rb"):
+            done = image("umount", MNT)
+            t.ok(done.returncode and name in disks(), f"{name}: not unmounted while a file is open", done.stdout)
+        done = image("umount", MNT)
+        t.ok(done.returncode == 0 and not disks(), f"{name}: unmounted and detached", done.stdout)
+
+
+rounds("cold", True)
+rounds("warm", False)
+p = mount("erofs.img", "--prefetch", "--name", "mine", "--json")
+t.ok(p.returncode == 0 and '"target"' in p.stdout, "mounted by another name, and prefetched", p.stdout)
+daemon.stop(signal.SIGKILL)
+t.drop_caches(3)
+t.same(diskimage.wrong(MNT, sums), [], "the daemon killed: the tree is right")
+answer = json.loads(image("umount", MNT, "--json").stdout)
+t.same(answer["name"], "mine", "unmounted")
+t.run("cachectl", "device", "detach", RAW)
+nl.close()
+t.ok(t.unloaded(), "the module is unloaded")
+nl, daemon = prepare()
+rounds("after a restart", False)
+t.run("cachectl", "device", "detach", RAW)
+daemon.stop()
+nl.close()
+t.ok(t.unloaded(), "the module is unloaded")
+t.done()

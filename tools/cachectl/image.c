@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cachectl image: a directory as one object, and that as a directory again. */
+#include <blkid.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "cachectl.h"
+#include "disk.h"
+#include "filecmd.h"
+#include "format.h"
+#include "imagebuild.h"
+#include "mountapi.h"
+#include "mountinfo.h"
+#include "output.h"
+#include "prefetch.h"
+
+enum {
+	OPT_ORDER = CTL_OPT_OWN,
+	OPT_COMPRESS,
+	OPT_NAME,
+	OPT_VOLUME,
+	OPT_PREFETCH,
+};
+
+/* --- build --- */
+
+static const struct option build_options[] = {
+	{ "output", required_argument, NULL, 'o' },
+	{ "order", required_argument, NULL, OPT_ORDER },
+	{ "compress", required_argument, NULL, OPT_COMPRESS },
+	{ 0 }
+};
+
+/* A file, or file:///DIR/NAME. */
+static const char *output_file(const char *output)
+{
+	const char *scheme = strstr(output, "://");
+
+	if (!strncmp(output, "file:///", 8))
+		return output + 7;
+	return scheme ? NULL : output;
+}
+
+static int show_built(const struct image_request *request)
+{
+	char size[FMT_SIZE];
+	json_t *answer;
+	struct stat st;
+
+	if (stat(request->output, &st))
+		return ctl_fail("%s %s: %s", ctl.path, request->output, strerror(errno));
+	if (ctl.json) {
+		answer = filecmd_schema();
+		json_object_set_new(answer, "output",
+				    out_text(request->output, strlen(request->output)));
+		json_object_set_new(answer, "size", json_integer((json_int_t)st.st_size));
+		return out_json(stdout, answer, 0);
+	}
+	printf("packed %s into %s, %s\n", request->directory, request->output,
+	       fmt_bytes(size, (uint64_t)st.st_size));
+	return CTL_OK;
+}
+
+static int build(struct image_request *request, const char *output)
+{
+	char directory[PATH_MAX];
+	struct stat st;
+	int rc;
+
+	request->output = output_file(output);
+	if (!request->output)
+		return ctl_fail("%s: nothing is uploaded yet: give -o a file, and upload that, for "
+				"example by 'azcopy copy FILE URL'", ctl.path);
+	if (!realpath(request->directory, directory) || stat(directory, &st))
+		return ctl_fail("%s %s: %s", ctl.path, request->directory, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return ctl_fail("%s %s: is no directory", ctl.path, request->directory);
+	request->directory = directory;
+	rc = imagebuild(request);
+	return rc ? rc : show_built(request);
+}
+
+static int run_build(const struct command *cmd, int argc, char **argv)
+{
+	struct image_request request = { 0 };
+	const char *output = NULL;
+	int opt;
+
+	while ((opt = ctl_getopt(cmd, argc, argv)) != -1) {
+		if (opt == 'o')
+			output = optarg;
+		else if (opt == OPT_ORDER)
+			request.order = optarg;
+		else
+			request.compress = optarg;
+	}
+	if (argc - optind != 1 || !output)
+		return ctl_usage("%s: give one directory, and where to with -o", ctl.path);
+	request.directory = argv[optind];
+	return build(&request, output);
+}
+
+/* --- mount --- */
+
+static const struct option mount_options[] = {
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "volume", required_argument, NULL, OPT_VOLUME },
+	{ "type", required_argument, NULL, 't' },
+	{ "prefetch", no_argument, NULL, OPT_PREFETCH },
+	{ 0 }
+};
+
+struct mount_request {
+	struct disk_wish wish;
+	const char *name, *volume, *type, *target;
+	char node[DISKNAME_PATH];
+	bool prefetch;
+};
+
+/* What is on the disk, of malloc(); NULL if that is not known. */
+static char *find_type(const char *node)
+{
+	blkid_probe probe = blkid_new_probe_from_filename(node);
+	const char *type = NULL;
+	char *found = NULL;
+
+	if (!probe)
+		return NULL;
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE);
+	if (!blkid_do_safeprobe(probe) &&
+	    !blkid_probe_lookup_value(probe, "TYPE", &type, NULL))
+		found = strdup(type);
+	blkid_free_probe(probe);
+	return found;
+}
+
+/* A journal cannot be replayed on what is read-only. */
+static const char *without_journal(const char *type)
+{
+	if (!strcmp(type, "ext4") || !strcmp(type, "ext3"))
+		return "noload";
+	return strcmp(type, "xfs") ? NULL : "norecovery";
+}
+
+static int mount_type(const struct mount_request *request, const char *type)
+{
+	const struct mount_option options[] = {
+		{ "source", request->node }, { "ro", NULL }, { without_journal(type), NULL },
+		{ NULL, NULL },
+	};
+	const char *step;
+	char log[4096];
+	int rc = mountapi_mount(type, options, request->target,
+				MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, log,
+				sizeof(log), &step);
+
+	if (!rc)
+		return CTL_OK;
+	return ctl_fail("%s %s: cannot mount %s as %s: %s: %s; 'dmesg' may tell more", ctl.path,
+			request->target, request->node, type, step, *log ? log : strerror(-rc));
+}
+
+static int mount_disk(const struct mount_request *request)
+{
+	char *found = request->type ? NULL : find_type(request->node);
+	const char *type = request->type ? request->type : found;
+	int rc;
+
+	if (type)
+		rc = mount_type(request, type);
+	else
+		rc = ctl_fail("%s %s: no filesystem is known to be in it; --type says which it is",
+			      ctl.path, request->node);
+	free(found);
+	return rc;
+}
+
+static int show_mounted(const struct mount_request *request)
+{
+	json_t *answer;
+
+	if (!ctl.json) {
+		printf("mounted %s on %s\n", request->node, request->target);
+		return CTL_OK;
+	}
+	answer = filecmd_schema();
+	json_object_set_new(answer, "path", json_string(request->node));
+	json_object_set_new(answer, "target", out_text(request->target, strlen(request->target)));
+	return out_json(stdout, answer, 0);
+}
+
+static int image_mount(struct bcnl *nl, struct mount_request *request)
+{
+	int rc = disk_attach(nl, &request->wish);
+
+	if (rc)
+		return rc;
+	diskname_path(request->wish.name, request->node);
+	rc = mount_disk(request);
+	if (rc) {
+		disk_detach(nl, request->wish.name, false);
+		return rc;
+	}
+	rc = show_mounted(request);
+	if (!rc && request->prefetch)
+		rc = prefetch_path(nl, request->node);
+	return rc;
+}
+
+static int run_mount(const struct command *cmd, int argc, char **argv)
+{
+	struct mount_request request = { .wish.on_daemon_loss = BC_LOSS_WAIT };
+	struct bcnl *nl;
+	int opt, rc;
+
+	while ((opt = ctl_getopt(cmd, argc, argv)) != -1) {
+		if (opt == OPT_NAME)
+			request.name = optarg;
+		else if (opt == OPT_VOLUME)
+			request.volume = optarg;
+		else if (opt == 't')
+			request.type = optarg;
+		else
+			request.prefetch = true;
+	}
+	if (argc - optind != 2)
+		return ctl_usage("%s: give an object and a directory", ctl.path);
+	request.target = argv[optind + 1];
+	rc = disk_wish_place(&request.wish, argv[optind], request.volume, request.name);
+	if (!rc)
+		rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	rc = image_mount(nl, &request);
+	bcnl_close(nl);
+	return rc;
+}
+
+/* --- umount --- */
+
+struct mounted {
+	const char *target;
+	char dev[32];		/* as the kernel's list has it; "" = nothing is there */
+};
+
+static void match_target(const struct mountinfo *mount, void *arg)
+{
+	struct mounted *mounted = arg;
+
+	if (!strcmp(mount->target, mounted->target))
+		snprintf(mounted->dev, sizeof(mounted->dev), "%u:%u", major(mount->dev),
+			 minor(mount->dev));
+}
+
+/* The name of the disk with this number, of malloc(); NULL if there is none. */
+static char *disk_of(struct bcnl *nl, const char *dev)
+{
+	json_t *disks, *disk;
+	char *name = NULL;
+	size_t i;
+
+	if (bcnl_dump(nl, BC_CMD_DISK_GET, BC_A_DISK, &disks))
+		return NULL;
+	json_array_foreach(disks, i, disk)
+		if (!name && !strcmp(out_str(disk, "dev"), dev))
+			name = strdup(out_str(disk, "name"));
+	json_decref(disks);
+	return name;
+}
+
+static int show_unmounted(const char *target, const char *name)
+{
+	json_t *answer;
+
+	if (!ctl.json) {
+		printf("unmounted %s, detached %s\n", target, name);
+		return CTL_OK;
+	}
+	answer = filecmd_schema();
+	json_object_set_new(answer, "target", out_text(target, strlen(target)));
+	json_object_set_new(answer, "name", json_string(name));
+	return out_json(stdout, answer, 0);
+}
+
+static int image_umount(struct bcnl *nl, const char *target)
+{
+	struct mounted mounted = { .target = target };
+	char *name;
+	int rc;
+
+	mountinfo_each(match_target, &mounted);
+	name = *mounted.dev ? disk_of(nl, mounted.dev) : NULL;
+	if (!name) {
+		ctl_fail("%s %s: no disk of blobcache is mounted there; 'cachectl disk list' and "
+			 "'findmnt' show what there is", ctl.path, target);
+		return CTL_NOTHING;
+	}
+	if (umount2(target, UMOUNT_NOFOLLOW))
+		rc = ctl_fail("%s %s: %s%s", ctl.path, target, strerror(errno), errno == EBUSY ?
+			      "; 'fuser -vm' with this path shows who uses it" : "");
+	else
+		rc = disk_detach(nl, name, false);
+	if (!rc)
+		rc = show_unmounted(target, name);
+	free(name);
+	return rc;
+}
+
+static int run_umount(const struct command *cmd, int argc, char **argv)
+{
+	char target[PATH_MAX];
+	struct bcnl *nl;
+	int rc;
+
+	while (ctl_getopt(cmd, argc, argv) != -1)
+		;
+	if (argc - optind != 1)
+		return ctl_usage("%s: give exactly one directory", ctl.path);
+	if (!realpath(argv[optind], target))
+		return ctl_fail("%s %s: %s", ctl.path, argv[optind], strerror(errno));
+	rc = bcnl_open(&nl);
+	if (rc)
+		return rc;
+	rc = image_umount(nl, target);
+	bcnl_close(nl);
+	return rc;
+}
+
+static const struct command image_build = {
+	.name = "build",
+	.summary = "pack a directory into one file, by mkfs.erofs",
+	.usage = "[OPTION ...] DIR -o FILE",
+	.options = build_options,
+	.run = run_build,
+	.arg = CTL_ARG_DIR,
+	.help =
+"\n"
+"The file is there when it is complete. Upload it with what you upload blobs with.\n"
+"\n"
+"Options\n"
+"  -o, --output FILE    where to; also file:///DIR/NAME\n"
+"      --order LIST     a file with names relative to DIR, one a line: their content comes in\n"
+"                       this order, before all others. The order of an epoch, or hot files\n"
+"                       first, makes reads follow each other. Needs erofs-utils 1.7 or later\n"
+"      --compress ALG   as mkfs.erofs -z: lz4, lz4hc,12 ... (default: not)\n"
+"\n"
+"Example\n"
+"  cachectl image build /data/imagenet -o imagenet.erofs --order epoch-0.txt\n",
+};
+
+static const struct command image_mount_command = {
+	.name = "mount",
+	.summary = "attach the disk of an image, and mount it read-only",
+	.usage = "[OPTION ...] OBJECT DIR",
+	.options = mount_options,
+	.run = run_mount,
+	.help =
+"\n"
+"If it cannot be mounted, no disk is left.\n"
+"\n"
+"Options\n"
+"      --name NAME       of the disk (default: the object's name without its ending)\n"
+"      --volume VOLUME   which part of OBJECT is the source, see 'cachectl disk attach'\n"
+"  -t, --type TYPE       of the filesystem (default: what is found)\n"
+"      --prefetch        fetch all of it, and wait for that\n"
+"\n"
+"Example\n"
+"  cachectl image mount azure://acct.blob.core.windows.net/train/imagenet.erofs /mnt/imagenet\n",
+};
+
+static const struct command image_umount_command = {
+	.name = "umount",
+	.summary = "unmount an image, and detach its disk",
+	.usage = "DIR",
+	.run = run_umount,
+	.arg = CTL_ARG_DIR,
+	.help =
+"\n"
+"Example\n"
+"  cachectl image umount /mnt/imagenet\n",
+};
+
+static const struct command *const image_sub[] = {
+	&image_build, &image_mount_command, &image_umount_command, NULL,
+};
+
+const struct command cmd_image = {
+	.name = "image",
+	.summary = "a directory as one object, mounted as a disk: build, mount, umount",
+	.usage = "COMMAND ...",
+	.sub = image_sub,
+	.help =
+"\n"
+"Examples\n"
+"  cachectl image build /data/imagenet -o imagenet.erofs\n"
+"  cachectl image mount azure://acct.blob.core.windows.net/train/imagenet.erofs /mnt/imagenet\n"
+"  cachectl image umount /mnt/imagenet\n",
+};
