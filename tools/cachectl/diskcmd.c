@@ -8,6 +8,7 @@
 
 #include "cachectl.h"
 #include "disk.h"
+#include "disklist.h"
 #include "dumpcmd.h"
 #include "filecmd.h"
 #include "format.h"
@@ -249,64 +250,13 @@ static int run_refresh(const struct command *cmd, int argc, char **argv)
 
 /* --- list --- */
 
-static void text_name(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s%s", DISKNAME_DIR, out_str(row, "name"));
-}
-
-static void text_object(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
-}
-
-static void text_size(char *buf, size_t size, const json_t *row)
-{
-	char text[FMT_SIZE];
-
-	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
-}
-
-static void text_resident(char *buf, size_t size, const json_t *row)
-{
-	char text[FMT_SIZE];
-
-	snprintf(buf, size, "%s%s", fmt_percent(text, out_num(row, "resident_bytes"),
-						out_num(row, "size")),
-		 out_bool(row, "pinned") ? " pinned" : "");
-}
-
-static void text_open(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s", out_num(row, "openers") ? "yes" : "no");
-}
-
-static void text_state(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s", out_str(row, "state"));
-}
-
-static enum out_color color_state(const json_t *row)
-{
-	return strcmp(out_str(row, "state"), "live") ? OUT_WARN : OUT_GOOD;
-}
-
-static const struct out_column columns[] = {
-	{ "DISK", false, false, text_name, NULL },
-	{ "OBJECT", false, true, text_object, NULL },
-	{ "SIZE", true, false, text_size, NULL },
-	{ "RESIDENT", true, false, text_resident, NULL },
-	{ "OPEN", false, false, text_open, NULL },
-	{ "STATE", false, false, text_state, color_state },
-	{ 0 }
-};
-
 static int run_list(const struct command *cmd, int argc, char **argv)
 {
 	static const struct dump dump = {
 		.command = BC_CMD_DISK_GET,
 		.attribute = BC_A_DISK,
 		.key = "disks",
-		.columns = columns,
+		.columns = disklist_columns,
 		.nothing = "no disk is attached; 'cachectl disk attach --help' shows how",
 	};
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Packing a directory into an image. mkfs.erofs puts the content of files where it comes to them:
- * in a directory by name, in an archive as they follow each other. So an order is given to it by way
- * of tar(1).
+ * in a directory by name, in an archive as they follow each other. So an order is given to it by
+ * way of tar(1).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,9 +23,7 @@
 #define TAR	"tar"
 #define WORDS	8
 
-extern char **environ;
-
-/* Run a program. @in: its standard input, or -1; @out: its standard output, or -1 = ours for errors. */
+/* Run a program. @in: its standard input, or -1; @out: its standard output; -1: our stderr. */
 static int start(const char *const *argv, int in, int out, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
@@ -96,7 +94,7 @@ static int check_tar_mode(void)
 	if (!help)
 		return ctl_fail("%s: cannot run %s: %s", ctl.path, MKFS, strerror(errno));
 	while (fgets(line, sizeof(line), help))
-		found |= strstr(line, "--tar") != NULL;
+		found |= !!strstr(line, "--tar");
 	pclose(help);
 	if (found)
 		return CTL_OK;

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "cachectl.h"
+#include "disklist.h"
 #include "format.h"
 #include "mountlist.h"
 #include "netlink.h"
@@ -59,12 +60,15 @@ static json_t *sort_status(json_t *flat)
 static int collect(struct bcnl *nl, json_t **status)
 {
 	json_t *flat = NULL, *tiers = NULL, *mounts = NULL, *requests = NULL, *stats = NULL;
+	json_t *disks = NULL;
 	int rc = bcnl_get(nl, BC_CMD_STATUS_GET, BC_A_STATUS, &flat);
 
 	if (!rc)
 		rc = bcnl_dump(nl, BC_CMD_TIER_GET, BC_A_TIER, &tiers);
 	if (!rc)
 		rc = mountlist_get(nl, &mounts);
+	if (!rc)
+		rc = bcnl_dump(nl, BC_CMD_DISK_GET, BC_A_DISK, &disks);
 	if (!rc)
 		rc = bcnl_dump(nl, BC_CMD_REQUEST_GET, BC_A_REQUEST, &requests);
 	if (!rc)
@@ -75,12 +79,14 @@ static int collect(struct bcnl *nl, json_t **status)
 				    json_integer((json_int_t)oldest(requests)));
 		json_object_set(*status, "tiers", tiers);
 		json_object_set(*status, "mounts", mounts);
+		json_object_set(*status, "disks", disks);
 		json_object_set(*status, "stats", stats);
 		status_judge(*status);
 	}
 	json_decref(flat);
 	json_decref(tiers);
 	json_decref(mounts);
+	json_decref(disks);
 	json_decref(requests);
 	json_decref(stats);
 	return rc;
@@ -103,12 +109,19 @@ static bool hangs(const json_t *daemon)
 	return out_bool(daemon, "alive") && json_is_false(json_object_get(daemon, "answers"));
 }
 
+/* Does anybody read through the cache? */
+static bool has_readers(const json_t *status)
+{
+	return json_array_size(json_object_get(status, "mounts")) ||
+	       json_array_size(json_object_get(status, "disks"));
+}
+
 static void judge_daemon(const json_t *status, json_t *warnings)
 {
 	const json_t *daemon = json_object_get(status, "daemon");
 	char since[FMT_SIZE];
 
-	if (!json_array_size(json_object_get(status, "mounts")))
+	if (!has_readers(status))
 		return;
 	if (hangs(daemon))
 		warn(warnings, "the daemon does not answer: it let a request rest longer than its "
@@ -145,7 +158,7 @@ static void judge_tiers(const json_t *status, json_t *warnings)
 
 	for (i = 0; i < json_array_size(tiers); i++)
 		judge_tier(json_array_get(tiers, i), warnings);
-	if (!json_array_size(tiers) && json_array_size(json_object_get(status, "mounts")))
+	if (!json_array_size(tiers) && has_readers(status))
 		warn(warnings, "no tier is attached: only the page cache holds data; "
 		     "'cachectl device attach DEVICE'");
 }
@@ -170,6 +183,20 @@ static void judge_mounts(const json_t *status, json_t *warnings)
 			     "are served, the rest fails at once; bring it back, or 'cachectl "
 			     "mount relower %s NEWLOWER'", out_str(row, "lower_type"),
 			     target_of(row), target_of(row));
+	}
+}
+
+static void judge_disks(const json_t *status, json_t *warnings)
+{
+	const json_t *disks = json_object_get(status, "disks"), *row;
+	size_t i;
+
+	for (i = 0; i < json_array_size(disks); i++) {
+		row = json_array_get(disks, i);
+		if (!strcmp(out_str(row, "state"), "stale"))
+			warn(warnings, "the store has the version of disk %s no longer: what of it is "
+			     "not cached cannot be read; unmount it, then 'cachectl disk refresh %s'",
+			     out_str(row, "name"), out_str(row, "name"));
 	}
 }
 
@@ -203,12 +230,13 @@ void status_judge(json_t *status)
 	judge_daemon(status, warnings);
 	judge_tiers(status, warnings);
 	judge_mounts(status, warnings);
+	judge_disks(status, warnings);
 	judge_requests(status, warnings);
 	judge_errors(status, warnings);
 	if (json_array_size(warnings))
 		state = "degraded";
 	else if (!json_array_size(json_object_get(status, "tiers")) &&
-		 !json_array_size(json_object_get(status, "mounts")))
+		 !has_readers(status))
 		state = "idle";
 	json_object_set_new(status, "state", json_string(state));
 	json_object_set_new(status, "warnings", warnings);
@@ -337,6 +365,7 @@ static int render_tables(FILE *stream, const json_t *status)
 {
 	const json_t *tiers = json_object_get(status, "tiers");
 	const json_t *mounts = json_object_get(status, "mounts");
+	const json_t *disks = json_object_get(status, "disks");
 	int rc = CTL_OK;
 
 	if (json_array_size(tiers)) {
@@ -346,6 +375,10 @@ static int render_tables(FILE *stream, const json_t *status)
 	if (!rc && json_array_size(mounts)) {
 		fputc('\n', stream);
 		rc = mountlist_table(stream, mounts, false);
+	}
+	if (!rc && json_array_size(disks)) {
+		fputc('\n', stream);
+		rc = out_table(stream, disklist_columns, disks);
 	}
 	return rc;
 }
@@ -373,7 +406,7 @@ int status_render(FILE *stream, const json_t *status)
 	render_pending(stream, status);
 	rc = render_tables(stream, status);
 	if (!strcmp(out_str(status, "state"), "idle"))
-		fprintf(stream, "\nneither tier nor mount; "
+		fprintf(stream, "\nneither tier nor mount nor disk; "
 			"'cachectl --help' shows the five steps\n");
 	render_warnings(stream, status);
 	return rc;
