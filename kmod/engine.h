@@ -242,6 +242,57 @@ void bc_read(struct bc_io *io);
  */
 int bc_prefetch(struct bc_object *object, u64 pos, u64 length, enum bc_priority priority);
 
+/* Sequential readers that are followed at once. */
+#define BC_STREAMS	4
+
+/**
+ * struct bc_stream - a sequential reader
+ * @next: where it goes on
+ * @ahead: up to where chunks were asked for
+ * @window: how far ahead of it, in bytes; 0 = it missed nothing yet
+ */
+struct bc_stream {
+	u64 next;
+	u64 ahead;
+	u64 window;
+};
+
+/**
+ * struct bc_streams - the sequential readers of an open file or of a disk
+ * @stream: see stream.c
+ * @turn: which is replaced next
+ *
+ * Hints, without a lock; all zero to begin.
+ */
+struct bc_streams {
+	struct bc_stream stream[BC_STREAMS];
+	u32 turn;
+};
+
+/* How far ahead of a sequential reader chunks are fetched, in bytes, if nobody wants more. */
+u64 bc_streams_window(void);
+
+/**
+ * bc_streams_follow - does a read go on with a stream, so that what is behind it is read next?
+ * @streams: readers
+ * @pos: what is about to be read; bc_streams_read() was not told of it yet
+ * @end: its end; greater than @pos
+ */
+bool bc_streams_follow(struct bc_streams *streams, u64 pos, u64 end);
+
+/**
+ * bc_streams_read - tell of a read, and fetch ahead of a reader who reads on and on
+ * @streams: readers
+ * @object: bound to a version of the store
+ * @pos: what is read now
+ * @end: its end; greater than @pos
+ * @max: how far ahead, in bytes; 0 = fetch nothing
+ *
+ * Starts fills, waits for nothing. May sleep for memory (GFP_NOFS).
+ */
+void bc_streams_read(struct bc_streams *streams, struct bc_object *object, u64 pos, u64 end,
+		     u64 max);
+
 /* May bytes of the object be on a tier, now or once they were fetched? */
 bool bc_cacheable(const struct bc_object *object);
 

@@ -37,6 +37,7 @@ struct bc_disk {
 	struct bc_client *client;	/* until the disk leaves */
 	struct bc_object *object;	/* until the disk is freed */
 	struct bc_version version;
+	struct bc_streams streams;	/* of all who read it */
 	struct bc_disk_options options;	/* with strings of its own */
 };
 

@@ -71,6 +71,24 @@ static u32 count_segments(const struct bio *bio)
 	return count;
 }
 
+/* Of small reads nothing is written down: those of many processors would share the line. */
+static bool is_long(u32 length)
+{
+	return length >= BC_BLOCK_SIZE;
+}
+
+static bool goes_on(struct bc_disk *disk, u64 pos, u32 length)
+{
+	return is_long(length) && bc_streams_follow(&disk->streams, pos, pos + length);
+}
+
+static void read_ahead(struct bc_disk *disk, u64 pos, u32 length)
+{
+	if (is_long(length))
+		bc_streams_read(&disk->streams, disk->object, pos, pos + length,
+				bc_streams_window());
+}
+
 /* Segments are copied: the bio's own may begin before it, and end behind it. */
 static struct read *read_new(struct bc_disk *disk, struct bio *bio)
 {
@@ -92,8 +110,7 @@ static struct read *read_new(struct bc_disk *disk, struct bio *bio)
 	io->priority = BC_PRIORITY_DEMAND;
 	/* It may be memory of a process, or a part of a page. */
 	io->foreign = true;
-	/* Who wants more than one block at once is likely to go on. */
-	io->sequential = io->length > BC_BLOCK_SIZE;
+	io->sequential = goes_on(disk, io->pos, io->length);
 	io->done = read_done;
 	return read;
 }
@@ -105,8 +122,11 @@ static bool in_one_chunk(const struct bc_io *io)
 
 void bc_disk_submit(struct bio *bio)
 {
+	struct bc_disk *disk = bio->bi_bdev->bd_disk->private_data;
 	unsigned int noio;
 	struct read *read;
+	u64 pos;
+	u32 length;
 
 	/* A read-only disk gets writes, too: some kernels only warn of them. */
 	if (bio_op(bio) != REQ_OP_READ) {
@@ -122,12 +142,16 @@ void bc_disk_submit(struct bio *bio)
 	}
 	/* Memory must not come from what waits for this disk. */
 	noio = memalloc_noio_save();
-	read = read_new(bio->bi_bdev->bd_disk->private_data, bio);
+	read = read_new(disk, bio);
+	pos = read->io.pos;
+	length = read->io.length;
 	read->start_time = bio_start_io_acct(bio);
 	if (WARN_ON_ONCE(!in_one_chunk(&read->io)))
 		read_done(&read->io, -EIO);
 	else
 		bc_read(&read->io);
+	/* The bio may be gone, and the device closed: the disk is there until this returns. */
+	read_ahead(disk, pos, length);
 	memalloc_noio_restore(noio);
 }
 

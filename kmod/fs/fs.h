@@ -273,21 +273,6 @@ struct bc_dentry {
 	struct rcu_head rcu;
 };
 
-/* Sequential readers that are followed in one open file. */
-#define BC_STREAMS	4
-
-/**
- * struct bc_stream - a sequential reader; hints, without a lock
- * @next: where it goes on
- * @ahead: up to where chunks were asked for
- * @window: how far ahead of it, in bytes; 0 = it missed nothing yet
- */
-struct bc_stream {
-	u64 next;
-	u64 ahead;
-	u64 window;
-};
-
 /**
  * struct bc_file - private data of an open file
  * @mapping: mapping inode; one reference; NULL if it was opened past the cache
@@ -295,8 +280,7 @@ struct bc_stream {
  * @writes: of the visible inode, before the version was chosen
  * @written_at: seconds since the epoch of the last write; 0 = none
  * @mapped: shared and for writing: written as late as it is closed, at least
- * @streams: see ahead.c
- * @stream_turn: which is replaced next
+ * @streams: its sequential readers
  * @advised: what is read now was advised, and tells nothing of the reader; a hint too
  * @began: jiffies, when the last call began
  * @failures: of @mapping, then
@@ -308,8 +292,7 @@ struct bc_file {
 	u32 writes;
 	time64_t written_at;
 	bool mapped;
-	struct bc_stream streams[BC_STREAMS];
-	u32 stream_turn;
+	struct bc_streams streams;
 	bool advised;
 	unsigned long began;
 	u32 failures;
