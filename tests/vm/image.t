@@ -69,12 +69,13 @@ t.same(p.returncode, 0, "... a compressed one, too", p.stdout)
 with open("/run/test/list", "w", encoding="utf-8") as f:
     f.write("".join(f"{name}\n" for name in reversed(sorted(sums))))
 p = image("build", TREE, "-o", "/run/test/ordered.img", "--order", "/run/test/list")
-if "--tar" in t.run("mkfs.erofs", "--help").stdout:
+if "--sort" in t.run("mkfs.erofs", "--help").stdout:
     t.same(p.returncode, 0, "... and one in an order", p.stdout)
 else:
     t.like(p.stdout, "too old to be given an order", "one in an order is refused by old tools, and why")
 for words, why in ((["/none", "-o", "/run/test/x"], "No such file"), (["/etc/fstab", "-o", "/run/test/x"], "is no directory"),
                    ([TREE], "where to"), ([TREE, "-o", "azure://host/container/x"], "nothing is uploaded yet"),
+                   ([TREE, "-o", "/run/test/x", "--order", "/run/test/list", "--compress", "lz4"], "has no order"),
                    ([TREE, "-o", "/none/x"], "mkfs.erofs failed"), ([TREE, "-o", "/run/test/x", "--compress", "none"], "mkfs.erofs failed")):
     p = image("build", *words)
     t.ok(p.returncode and why in p.stdout, f"refused: {' '.join(words)}", p.stdout)

@@ -104,6 +104,9 @@ static int run_build(const struct command *cmd, int argc, char **argv)
 	}
 	if (argc - optind != 1 || !output)
 		return ctl_usage("%s: give one directory, and where to with -o", ctl.path);
+	if (request.order && request.compress)
+		return ctl_usage("%s: what is compressed has no order: --order or --compress",
+				 ctl.path);
 	request.directory = argv[optind];
 	return build(&request, output);
 }
@@ -350,7 +353,7 @@ static const struct command image_build = {
 "  -o, --output FILE    where to; also file:///DIR/NAME\n"
 "      --order LIST     a file with names relative to DIR, one a line: their content comes in\n"
 "                       this order, before all others. The order of an epoch, or hot files\n"
-"                       first, makes reads follow each other. Needs erofs-utils 1.7 or later\n"
+"                       first, makes reads follow each other. Needs erofs-utils 1.8 or later\n"
 "      --compress ALG   as mkfs.erofs -z: lz4, lz4hc,12 ... (default: not)\n"
 "\n"
 "Example\n"

@@ -84,7 +84,7 @@ static int build_plain(const struct image_request *request, const char *output)
 	return rc ? rc : finish(MKFS, pid);
 }
 
-/* Does this mkfs.erofs take archives? Its help says so. */
+/* Can this mkfs.erofs keep the order of an archive? Its help says so. */
 static int check_tar_mode(void)
 {
 	char line[256];
@@ -94,12 +94,12 @@ static int check_tar_mode(void)
 	if (!help)
 		return ctl_fail("%s: cannot run %s: %s", ctl.path, MKFS, strerror(errno));
 	while (fgets(line, sizeof(line), help))
-		found |= !!strstr(line, "--tar");
+		found |= !!strstr(line, "--sort");
 	pclose(help);
 	if (found)
 		return CTL_OK;
 	return ctl_fail("%s: this %s is too old to be given an order, or not there; install "
-			"erofs-utils 1.7 or later, or leave out --order", ctl.path, MKFS);
+			"erofs-utils 1.8 or later, or leave out --order", ctl.path, MKFS);
 }
 
 /* All names in order, in a file that is gone when it is closed. */
@@ -128,8 +128,9 @@ static FILE *order(const struct image_request *request)
 
 static int pack(const struct image_request *request, const char *output, int names)
 {
+	/* What follows --files-from does not count for it. */
 	const char *tar[] = { TAR, "--create", "--file=-", "--format=posix", "--no-recursion",
-			      "--null", "--files-from=-", "--directory", request->directory, NULL };
+			      "--directory", request->directory, "--null", "--files-from=-", NULL };
 	const char *mkfs[WORDS] = { NULL };
 	char compress[64];
 	size_t n = mkfs_words(request, mkfs, compress, sizeof(compress));
@@ -137,6 +138,9 @@ static int pack(const struct image_request *request, const char *output, int nam
 	int rc, made, ends[2];
 
 	mkfs[n++] = "--tar=f";
+	/* It keeps the order under these two conditions only, and without compression. */
+	mkfs[n++] = "--sort=none";
+	mkfs[n++] = "-E^inline_data";
 	mkfs[n] = output;
 	if (pipe2(ends, O_CLOEXEC))
 		return ctl_fail("%s: %s", ctl.path, strerror(errno));
