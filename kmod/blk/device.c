@@ -46,7 +46,7 @@ struct bc_disk *bc_disk_of_file(struct file *file)
 
 static struct gendisk *make_gendisk(struct bc_disk *disk)
 {
-	u64 size = round_up(disk->version.size, disk->options.block_size);
+	u64 size = round_up(disk->version.size, BC_DISK_BLOCK_MAX);
 	const struct bc_disk_limits limits = {
 		.logical = disk->options.block_size,
 		.physical = BC_DISK_BLOCK_MAX,
@@ -64,7 +64,7 @@ static struct gendisk *make_gendisk(struct bc_disk *disk)
 	gendisk->fops = &disk_ops;
 	gendisk->private_data = disk;
 	gendisk->flags |= GENHD_FL_NO_PART;
-	/* What is behind the object's end, less than a block, reads as zeroes. */
+	/* Filesystems read whole blocks of theirs: what is behind the object's end is zeroes. */
 	set_capacity(gendisk, size >> SECTOR_SHIFT);
 	set_disk_ro(gendisk, true);
 	return gendisk;
