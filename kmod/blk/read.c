@@ -39,12 +39,6 @@ static void note_stale(struct bc_disk *disk)
 	       disk->options.name, disk->version.etag, disk->options.path);
 }
 
-static void end_bio(struct bio *bio, blk_status_t status)
-{
-	bio->bi_status = status;
-	bio_endio(bio);
-}
-
 /* Any context. */
 static void read_done(struct bc_io *io, int error)
 {
@@ -53,7 +47,9 @@ static void read_done(struct bc_io *io, int error)
 
 	if (error == -ESTALE)
 		note_stale(bio->bi_bdev->bd_disk->private_data);
-	bio->bi_status = errno_to_blk_status(error);
+	/* What is good already may not be told of the whole: a part split off it may have failed. */
+	if (error)
+		bio->bi_status = errno_to_blk_status(error);
 	bio_end_io_acct(bio, read->start_time);
 	bio_put(&read->own);
 	/* The device may be closed from here on. */
@@ -130,14 +126,15 @@ void bc_disk_submit(struct bio *bio)
 
 	/* A read-only disk gets writes, too: some kernels only warn of them. */
 	if (bio_op(bio) != REQ_OP_READ) {
-		end_bio(bio, BLK_STS_NOTSUPP);
+		bio->bi_status = BLK_STS_NOTSUPP;
+		bio_endio(bio);
 		return;
 	}
 	bio = bio_split_to_limits(bio);
 	if (!bio)
 		return;
 	if (!bio->bi_iter.bi_size) {
-		end_bio(bio, BLK_STS_OK);
+		bio_endio(bio);
 		return;
 	}
 	/* Memory must not come from what waits for this disk. */

@@ -73,6 +73,17 @@ class Direct:
         os.close(self.fd)
 
 
+def buffered(name, pos, length):
+    """Bytes by the page cache, or the name of an error."""
+    fd = os.open(node(name), os.O_RDONLY)
+    try:
+        return os.pread(fd, length, pos)
+    except OSError as e:
+        return h.name(e.errno)
+    finally:
+        os.close(fd)
+
+
 def table(kind):
     """What is behind the tier from now on."""
     sectors = int(t.run("blockdev", "--getsz", RAW).stdout)
@@ -238,12 +249,17 @@ t.run_ok("... it is unmounted", "umount", "/mnt/signed")
 old = put("version", 4 * MIB)
 t.same(attach("version", "version", "--pin").returncode, 0, "attached, pinned")
 direct = Direct(node("version"))
-t.same(direct.read(0, 4096), old[:4096], "read in part")
+t.same([direct.read(at, 4096) for at in (0, 3 * MIB)], [old[:4096], old[3 * MIB:3 * MIB + 4096]], "read in part")
 t.settled()
 new = put("version", 3 * MIB + 512)
 t.same(direct.read(0, 4096), old[:4096], "the store has another version: what is cached is the old one")
 t.same(direct.read(2 * MIB, 4096), "EIO", "... what is not cannot be read")
 t.same(disk("version")["state"], "stale", "... and the disk says so")
+t.same([direct.read(at, 8192) for at in (MIB - 4096, 3 * MIB - 4096)], ["EIO", "EIO"],
+       "a read over the border of two chunks is an error if either is gone")
+t.same([buffered("version", at, length) for at, length in ((3 * MIB - 4096, 8192), (3 * MIB - 65536, 131072), (2 * MIB, 2 * MIB))],
+       3 * ["EIO"], "... also past the page cache's read-ahead")
+t.same(direct.read(3 * MIB, 4096), old[3 * MIB:3 * MIB + 4096], "... the one that is cached is still right")
 t.run_fails("it is not refreshed while it is open", "is open", "cachectl", "disk", "refresh", "version")
 direct.close()
 answer = t.cachectl("disk", "refresh", "version")
