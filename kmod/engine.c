@@ -18,6 +18,8 @@ void bc_read(struct bc_io *io)
 	struct bc_object *object = io->object;
 	u16 valid = 0;
 
+	if (!io->deadline)
+		io->deadline = bc_deadline(object->client);
 	if (bc_object_bound(object) == BC_BOUND_STORE && bc_tier_read(io, &valid))
 		return;
 	if (valid & bc_io_blocks(io, BC_CHUNK_SIZE) && bc_split_read(io, valid))
@@ -37,7 +39,7 @@ static bool bind_settled(struct bc_object *object, struct bc_fill *fill)
 int bc_object_bind(struct bc_object *object, u64 pos)
 {
 	/* A little more than the fill's own deadline, which ends the fill. */
-	unsigned long end = jiffies + msecs_to_jiffies(object->client->deadline_ms) + 2 * HZ;
+	unsigned long deadline = bc_deadline(object->client), end = deadline + 2 * HZ;
 	struct bc_fill *fill;
 	long ret, left;
 
@@ -55,8 +57,8 @@ int bc_object_bind(struct bc_object *object, u64 pos)
 			ret = -ETIMEDOUT;
 		else if (ret > 0 && bc_object_bound(object) == BC_UNBOUND)
 			ret = fill->error ?: -EAGAIN;
-		/* Who had it open before gave up. */
-		if (ret == -ECANCELED)
+		/* Who had it open before gave up, or began to wait before. */
+		if (ret == -ECANCELED || (ret == -ETIMEDOUT && time_before(jiffies, deadline)))
 			ret = -EAGAIN;
 		bc_fill_put(fill);
 		if (ret < 0 && ret != -EAGAIN)

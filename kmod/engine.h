@@ -194,6 +194,8 @@ int bc_object_bind(struct bc_object *object, u64 pos);
  *	returns. Must not sleep. @error is 0 or an errno: -ESTALE if the
  *	store no longer has this version, -EIO, -ETIMEDOUT, -ECANCELED: nobody has
  *	the object open any more.
+ * @deadline: in jiffies: when it fails with -ETIMEDOUT, however many fills it waited in; 0 = by the
+ *	client's deadline, from bc_read() on
  *
  * The rest belongs to the engine.
  */
@@ -207,6 +209,7 @@ struct bc_io {
 	bool foreign;
 	bool sequential;
 	void (*done)(struct bc_io *io, int error);
+	unsigned long deadline;
 
 	struct list_head node;
 	struct work_struct work;

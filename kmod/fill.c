@@ -65,7 +65,7 @@ static struct bc_fill *fill_alloc(struct bc_object *object, u32 chunk, enum bc_p
 	fill->wanted = priority == BC_PRIORITY_PREFETCH;
 	fill->created = jiffies;
 	fill->announced = jiffies;
-	fill->deadline = jiffies + msecs_to_jiffies(object->client->deadline_ms);
+	fill->deadline = bc_deadline(object->client);
 	return fill;
 }
 
@@ -358,6 +358,9 @@ int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
 	new = fill_alloc(object, chunk, priority);
 	if (!new)
 		return -ENOMEM;
+	/* Who waited in another fill before has less time left. */
+	if (io && time_before(io->deadline, new->deadline))
+		new->deadline = io->deadline;
 	fill = find_or_add(new, io, &joined);
 	if (IS_ERR(fill)) {
 		bc_fill_put(new);

@@ -89,6 +89,7 @@ struct bc_fill {
 	s64 claimed_ns;			/* boot clock of its claim; bc_fills.lock */
 	unsigned long created, deadline, lease, announced, retry_at; /* jiffies; bc_fills.lock */
 	unsigned long rests_until;	/* jiffies; set before RESTING */
+	unsigned long due;		/* jiffies; no waiter's deadline is before it; fill->lock */
 
 	struct mutex copy_mutex;	/* one FILL copies at a time */
 	spinlock_t lock;		/* inside bc_fills.lock */
@@ -298,7 +299,7 @@ bool bc_fill_begin_store(struct bc_fill *fill);
  */
 void bc_fill_settle(struct bc_fill *fill, int error);
 
-/* Take the reads of a client, or all, off the waiters. fill->lock held. */
+/* Take the reads of a client off the waiters. fill->lock held. */
 void bc_fill_take_reads(struct bc_fill *fill, const struct bc_client *client,
 			struct list_head *taken);
 

@@ -72,7 +72,7 @@ void bc_fill_take_reads(struct bc_fill *fill, const struct bc_client *client,
 
 	lockdep_assert_held(&fill->lock);
 	list_for_each_entry_safe(io, next, &fill->waiters, node) {
-		if (!client || io->object->client == client)
+		if (io->object->client == client)
 			list_move_tail(&io->node, taken);
 	}
 }

@@ -170,8 +170,8 @@ static void reprioritise(struct bc_fill *fill, bool urgent)
 		fill->priority = BC_PRIORITY_DEMAND;
 	else
 		fill->priority = fill->wanted ? BC_PRIORITY_PREFETCH : BC_PRIORITY_READAHEAD;
-	/* The store answers: what is left has as long as the first. */
-	fill->deadline = jiffies + msecs_to_jiffies(fill->object->client->deadline_ms);
+	/* The store answers: what is left has as long as the first. Readers have not: see due. */
+	fill->deadline = bc_deadline(fill->object->client);
 }
 
 enum bc_advance bc_fill_advance(struct bc_fill *fill, u64 epoch)

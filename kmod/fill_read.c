@@ -2,6 +2,8 @@
 /*
  * Readers of fills: who waits for which bytes, and gets them. See fill.h.
  */
+#include <linux/jiffies.h>
+
 #include "fill.h"
 #include "segment.h"
 #include "stats.h"
@@ -35,6 +37,39 @@ static void io_copy(struct bc_io *io, struct page **pages, u32 length)
 	bc_segments_zero(io->bvecs, io->nr_bvecs, bytes);
 }
 
+/*
+ * What ended the fill need not end the read: the policy of another mount, or a deadline that was
+ * another reader's. A time that is not the fill's is what the lower answered: to ask it again at
+ * once would be no use.
+ */
+static bool begins_anew(const struct bc_fill *fill, const struct bc_io *io, int error)
+{
+	bool other = io->object->client != fill->object->client;
+
+	switch (error) {
+	case 0:			/* it did not keep its pages */
+	case -ECANCELED:
+		return true;
+	case -ESTALE:
+		return false;
+	case -ETIMEDOUT:
+		if (time_after(jiffies, io->deadline))
+			return false;
+		return other || time_after(jiffies, READ_ONCE(fill->deadline));
+	default:
+		return other;
+	}
+}
+
+/* fill->lock held. */
+static void wait_in(struct bc_fill *fill, struct bc_io *io)
+{
+	lockdep_assert_held(&fill->lock);
+	if (list_empty(&fill->waiters) || time_before(io->deadline, fill->due))
+		fill->due = io->deadline;
+	list_add_tail(&io->node, &fill->waiters);
+}
+
 /* Return: 0 done or queued, -EAGAIN begin anew, or an error to tell the reader. */
 static int join(struct bc_fill *fill, struct bc_io *io)
 {
@@ -48,12 +83,9 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 		/* It came to rest meanwhile: it must be told that there is more to fetch. */
 		ret = -EAGAIN;
 	else if (fill->state != BC_FILL_ENDED)
-		list_add_tail(&io->node, &fill->waiters);
-	else if (fill->error == -ECANCELED)
-		ret = -EAGAIN;
+		wait_in(fill, io);
 	else
-		/* If it ended well it did not keep its pages: begin anew. */
-		ret = fill->error ?: -EAGAIN;
+		ret = begins_anew(fill, io, fill->error) ? -EAGAIN : fill->error;
 	spin_unlock(&fill->lock);
 	if (covered) {
 		io_copy(io, fill->pages, fill->length);
@@ -145,14 +177,13 @@ void bc_fill_deliver(struct bc_fill *fill, struct page **pages, u32 length)
 
 /*
  * What is left of the readers when a fill ended. Who came after the lower's
- * bytes were handed out, or belongs to another mount than the one whose policy
- * ended the fill, begins anew.
+ * bytes were handed out, or is not concerned by what ended the fill, begins anew,
+ * with what is left of his time.
  */
 void bc_fill_end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
 {
 	list_del_init(&io->node);
-	if (!error || error == -ECANCELED ||
-	    (error != -ESTALE && io->object->client != fill->object->client)) {
+	if (begins_anew(fill, io, error)) {
 		bc_fill_read(io);
 		return;
 	}

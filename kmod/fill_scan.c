@@ -104,12 +104,12 @@ static bool retry_due(const struct bc_fill *fill, unsigned long now)
 	       time_after_eq(now, fill->retry_at);
 }
 
-static bool has_waiters(struct bc_fill *fill)
+static bool has_overdue(struct bc_fill *fill, unsigned long now)
 {
 	bool has;
 
 	spin_lock(&fill->lock);
-	has = !list_empty(&fill->waiters);
+	has = !list_empty(&fill->waiters) && time_after(now, fill->due);
 	spin_unlock(&fill->lock);
 	return has;
 }
@@ -118,26 +118,36 @@ static bool needs_attention(struct bc_fill *fill, const void *unused)
 {
 	unsigned long now = jiffies;
 
+	if (has_overdue(fill, now))
+		return true;
 	if (fill->state == BC_FILL_STORING)
-		return time_after(now, fill->deadline) && has_waiters(fill);
+		return false;
 	if (fill->state == BC_FILL_RESTING)
 		return time_after(now, fill->rests_until);
 	return fill->kick || time_after(now, fill->deadline) || lease_expired(fill, now) ||
 	       retry_due(fill, now);
 }
 
-/* Who waits for what comes after the store may not wait for a device that hangs. */
-static void attend_storing(struct bc_fill *fill)
+/*
+ * Reads whose time is over, though the fill's is not: they waited in another before, or the store
+ * answers, but with something else; or the device hangs, to which the fill is written.
+ */
+static void fail_overdue(struct bc_fill *fill)
 {
-	LIST_HEAD(reads);
+	unsigned long now = jiffies, due = now + MAX_JIFFY_OFFSET;
+	struct bc_io *io, *next;
+	LIST_HEAD(overdue);
 
-	spin_lock(&bc_fills.lock);
 	spin_lock(&fill->lock);
-	if (fill->state == BC_FILL_STORING && time_after(jiffies, fill->deadline))
-		bc_fill_take_reads(fill, NULL, &reads);
+	list_for_each_entry_safe(io, next, &fill->waiters, node) {
+		if (time_after(now, io->deadline))
+			list_move_tail(&io->node, &overdue);
+		else if (time_before(io->deadline, due))
+			due = io->deadline;
+	}
+	fill->due = due;
 	spin_unlock(&fill->lock);
-	spin_unlock(&bc_fills.lock);
-	bc_fill_fail_reads(&reads, -ETIMEDOUT);
+	bc_fill_fail_reads(&overdue, -ETIMEDOUT);
 }
 
 static void attend(struct bc_fill *fill)
@@ -150,10 +160,9 @@ static void attend(struct bc_fill *fill)
 		bc_fill_end_if(fill, 0, BIT(BC_FILL_RESTING));
 		return;
 	}
-	if (state == BC_FILL_STORING) {
-		attend_storing(fill);
+	fail_overdue(fill);
+	if (state == BC_FILL_STORING)
 		return;
-	}
 	if (time_after(now, fill->deadline)) {
 		bc_fill_settle(fill, -ETIMEDOUT);
 		return;

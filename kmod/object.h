@@ -5,6 +5,7 @@
 #ifndef BC_OBJECT_H
 #define BC_OBJECT_H
 
+#include <linux/jiffies.h>
 #include <linux/kref.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
@@ -53,6 +54,12 @@ struct bc_object {
 };
 
 void bc_client_put(struct bc_client *client);
+
+/* Of what begins now, in jiffies; not 0. */
+static inline unsigned long bc_deadline(const struct bc_client *client)
+{
+	return (jiffies + msecs_to_jiffies(client->deadline_ms)) ?: 1;
+}
 
 /* Can there be such a version? Whoever tells us of one may be wrong. */
 bool bc_version_valid(const struct bc_version *version);

@@ -102,6 +102,7 @@ static void make_parts(struct split *split, u16 valid)
 		part->io.priority = whole->priority;
 		part->io.sequential = whole->sequential;
 		part->io.foreign = whole->foreign;
+		part->io.deadline = whole->deadline;
 		part->io.done = part_done;
 		part->io.bvecs = bvecs;
 		part->io.nr_bvecs = take_segments(&cursor, part->io.length, bvecs);

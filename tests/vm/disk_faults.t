@@ -194,6 +194,34 @@ waiter.join(60 * t.SLOW)
 t.ok(answers == [content[3 * MIB:3 * MIB + 4096]], "the daemon goes on: that one is right")
 t.same(fails.read(MIB, 4096), content[MIB:MIB + 4096], "... and so is the one that failed, now")
 
+# --- one object, two disks: who waits in the other's fill, too, has no more time for that
+
+names = ("one", "two", "three")
+for name in names:
+    t.same(attach("slow", name, "--deadline", "3s").returncode, 0, f"attached: {name}")
+readers = [Direct(node(name)) for name in names]
+daemon.kill(signal.SIGSTOP)
+ended = []
+
+
+def read_timed(reader):
+    since = time.monotonic()
+    ended.append((reader.read(6 * MIB, 4096), time.monotonic() - since))
+
+
+waiting = [threading.Thread(target=read_timed, args=(reader,)) for reader in readers]
+for waiter in waiting:
+    waiter.start()
+for waiter in waiting:
+    waiter.join(60 * t.SLOW)
+t.same([error in ("EIO", "ETIMEDOUT") for error, _ in ended], 3 * [True], "the daemon stands still: reads of one chunk by three disks fail", ended)
+t.ok(all(2.5 < seconds < 3 + 2 * t.SLOW for _, seconds in ended), "... each by its deadline, not by one after the other", ended)
+daemon.kill(signal.SIGCONT)
+t.ok(t.wait_for(lambda: readers[0].read(6 * MIB, 4096) == content[6 * MIB:6 * MIB + 4096], 20), "the daemon goes on: they are right")
+for name, reader in zip(names, readers):
+    reader.close()
+    detach(name)
+
 # --- taken away by force
 
 daemon.kill(signal.SIGSTOP)
