@@ -79,6 +79,9 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 	spin_lock(&fill->lock);
 	if (io_covered(fill, io))
 		covered = true;
+	else if (READ_ONCE(io->object->client->dead))
+		/* Its abort may have looked here before. */
+		ret = -EIO;
 	else if (fill->state == BC_FILL_RESTING)
 		/* It came to rest meanwhile: it must be told that there is more to fetch. */
 		ret = -EAGAIN;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Operations of the family about disks. */
+#include <linux/sched/signal.h>
+
 #include "blk/disk.h"
 #include "netlink_do.h"
 
@@ -106,39 +108,39 @@ static int put_disk_info(struct sk_buff *msg, const struct bc_disk_info *disk)
 	return 0;
 }
 
-struct disk_dump {
-	struct sk_buff *skb;
-	struct netlink_callback *cb;
-	long index;
-};
-
-/* By position: a disk that comes or goes meanwhile may be missed or doubled. */
-static int dump_disk(const struct bc_disk_info *disk, void *arg)
+static int dump_disk(struct bc_disk *disk, struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct disk_dump *dump = arg;
+	struct bc_disk_info info;
 	void *head;
 
-	if (dump->index++ < dump->cb->args[0])
-		return 0;
-	head = bc_netlink_dump_begin(dump->skb, dump->cb, BC_CMD_DISK_GET);
+	bc_disk_tell(disk, &info);
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	head = bc_netlink_dump_begin(skb, cb, BC_CMD_DISK_GET);
 	if (!head)
 		return -EMSGSIZE;
-	if (put_disk_info(dump->skb, disk)) {
-		genlmsg_cancel(dump->skb, head);
+	if (put_disk_info(skb, &info)) {
+		genlmsg_cancel(skb, head);
 		return -EMSGSIZE;
 	}
-	genlmsg_end(dump->skb, head);
-	dump->cb->args[0]++;
+	genlmsg_end(skb, head);
 	return 0;
 }
 
+/* args[0]: the id of the last disk that was told of. */
 int bc_netlink_disk_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct disk_dump dump = { .skb = skb, .cb = cb };
-	int ret;
+	struct bc_disk *disk;
+	u64 id = cb->args[0];
+	int ret = 0;
 
 	if (!allowed(cb->skb))
 		return -EPERM;
-	ret = bc_disks_for_each(dump_disk, &dump);
+	while (!ret && (disk = bc_disks_next(&id))) {
+		ret = dump_disk(disk, skb, cb);
+		if (!ret)
+			cb->args[0] = id;
+		bc_disk_put(disk);
+	}
 	return skb->len ?: ret;
 }

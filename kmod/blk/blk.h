@@ -7,7 +7,9 @@
  * holds a reference to the module. Who has the device open keeps struct bc_disk and its object: the
  * last one that lets the gendisk go frees them (free_disk()).
  *
- * Locks, outer to inner: disks_mutex, gendisk->open_mutex.
+ * Locks: disks_mutex is held for a moment only; never while something is waited for, so that disks
+ * can be listed, and taken away, whatever hangs. gendisk->open_mutex is the block layer's, whose
+ * last close waits under it for read-ahead, until its deadline. Neither is taken under the other.
  */
 #ifndef BC_BLK_H
 #define BC_BLK_H
@@ -30,7 +32,9 @@ struct bc_disk_options {
 
 struct bc_disk {
 	struct list_head node;		/* disks; disks_mutex */
+	u64 id;				/* never used again, but by a disk that replaces it */
 	enum bc_disk_state state;	/* disks_mutex */
+	bool taken;			/* in somebody's hands; disks_mutex */
 	bool closed;			/* for opens; gendisk->open_mutex */
 	bool stale;			/* the store has this version no longer; any context */
 	struct gendisk *gendisk;	/* NULL until it is added */
@@ -52,23 +56,20 @@ int bc_disk_add(struct bc_disk *disk);
 
 /**
  * bc_disk_close - let nobody open the device from now on
- * @disk: live
- * @force: also if somebody has
+ * @disk: in the caller's hands
  *
- * Return: 0 or -EBUSY.
+ * May wait, killable, for whoever closes it now. Return: 0, -EBUSY somebody has it open, -EINTR.
  */
-int bc_disk_close(struct bc_disk *disk, bool force);
-
-/* Undo bc_disk_close(). */
-void bc_disk_reopen(struct bc_disk *disk);
+int bc_disk_close(struct bc_disk *disk);
 
 /**
  * bc_disk_remove - take the device away
- * @disk: closed; the caller's reference to the gendisk stays his, and with it the disk
- * @dead: somebody may have it open: tell the filesystem on it, and fail what is sent from now on
+ * @disk: in the caller's hands, whose reference to the gendisk stays his, and with it the disk
+ * @dead: somebody may have it open: close it, tell the filesystem on it, and fail what is sent from
+ *	now on; else it is closed
  *
- * What waits for the store fails. What a tier's device is reading goes on: nobody frees what it
- * reads into. May sleep.
+ * What waits for the store fails, before anything that may wait for that in turn. What a tier's
+ * device is reading goes on: nobody frees what it reads into. May sleep.
  */
 void bc_disk_remove(struct bc_disk *disk, bool dead);
 

@@ -17,8 +17,8 @@ static int disk_open(struct gendisk *gendisk, bool writes)
 BC_DISK_OPEN_OP(disk_open)
 
 /*
- * The last reference to the device is gone. The module's goes last: once it is unloaded, a grace
- * period of RCU passes before its text does.
+ * The last reference to the device is gone. The module's goes last; what is left of this function
+ * then is its return, and an unload has much more to do before it frees the text.
  */
 static void disk_free(struct gendisk *gendisk)
 {
@@ -92,12 +92,13 @@ err_disk:
 	return error;
 }
 
-int bc_disk_close(struct bc_disk *disk, bool force)
+int bc_disk_close(struct bc_disk *disk)
 {
-	int ret = 0;
+	int ret = mutex_lock_killable(&disk->gendisk->open_mutex);
 
-	mutex_lock(&disk->gendisk->open_mutex);
-	if (!force && disk_openers(disk->gendisk))
+	if (ret)
+		return ret;
+	if (disk_openers(disk->gendisk))
 		ret = -EBUSY;
 	else
 		disk->closed = true;
@@ -105,20 +106,25 @@ int bc_disk_close(struct bc_disk *disk, bool force)
 	return ret;
 }
 
-void bc_disk_reopen(struct bc_disk *disk)
+/*
+ * A filesystem that is being mounted is told when that has ended, one that is mounted when its
+ * pages are not locked any more: both by reads that fail before.
+ */
+static void mark_dead(struct bc_disk *disk)
 {
 	mutex_lock(&disk->gendisk->open_mutex);
-	disk->closed = false;
+	disk->closed = true;
 	mutex_unlock(&disk->gendisk->open_mutex);
+	blk_mark_disk_dead(disk->gendisk);
 }
 
 void bc_disk_remove(struct bc_disk *disk, bool dead)
 {
-	if (dead)
-		blk_mark_disk_dead(disk->gendisk);
 	/* What waits for a fill fails, and what comes to that before the device is gone. */
 	bc_client_destroy(disk->client);
 	disk->client = NULL;
+	if (dead)
+		mark_dead(disk);
 	del_gendisk(disk->gendisk);
 	bc_object_close(disk->object);
 }

@@ -3,9 +3,10 @@
  * The disks and their life: attached, refreshed, detached. See blk.h for lifetimes and locks.
  *
  * A name is taken from before its disk can be opened until its device is gone, since two
- * devices cannot have one name. Who attaches or takes away sleeps without disks_mutex; the state
- * says that the disk is in somebody's hands.
+ * devices cannot have one name. Who attaches, refreshes or takes away sleeps without disks_mutex;
+ * the state, or taken, says that the disk is in somebody's hands.
  */
+#include <linux/atomic.h>
 #include <linux/ctype.h>
 #include <linux/err.h>
 #include <linux/mutex.h>
@@ -18,7 +19,8 @@
 #define RESOLVE_MS	10000
 
 static DEFINE_MUTEX(disks_mutex);
-static LIST_HEAD(disks);
+static LIST_HEAD(disks);		/* in order of ids */
+static atomic_t disks_count;		/* of those that are attached */
 
 static const struct bc_object_ops object_ops = {};
 
@@ -66,13 +68,16 @@ static struct bc_disk *find(const char *name)
 /* Return: false if the name is taken. */
 static bool table_add(struct bc_disk *disk)
 {
+	static u64 last;
 	bool added;
 
 	disk->state = BC_DISK_ATTACHING;
 	mutex_lock(&disks_mutex);
 	added = !find(disk->options.name);
-	if (added)
+	if (added) {
+		disk->id = ++last;
 		list_add_tail(&disk->node, &disks);
+	}
 	mutex_unlock(&disks_mutex);
 	return added;
 }
@@ -87,7 +92,7 @@ static void table_del(struct bc_disk *disk)
 static void set_state(struct bc_disk *disk, enum bc_disk_state state)
 {
 	mutex_lock(&disks_mutex);
-	disk->state = state;
+	WRITE_ONCE(disk->state, state);
 	mutex_unlock(&disks_mutex);
 }
 
@@ -233,7 +238,7 @@ int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack
 	if (!disk)
 		return -ENOMEM;
 	if (!table_add(disk)) {
-		NL_SET_ERR_MSG(extack, "a disk has this name: see cachectl disk list");
+		NL_SET_ERR_MSG(extack, "a disk has this name, or is just being attached by it: see cachectl disk list");
 		bc_disk_free(disk);
 		return -EEXIST;
 	}
@@ -247,12 +252,13 @@ int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack
 		disk_drop(disk);
 		return error;
 	}
+	atomic_inc(&disks_count);
 	set_state(disk, BC_DISK_LIVE);
 	return 0;
 }
 
-/* Take a disk into the caller's hands: nobody opens it, nobody else takes it. Or ERR_PTR. */
-static struct bc_disk *take(const char *name, bool force, struct netlink_ext_ack *extack)
+/* Take a disk into the caller's hands: nobody else takes it. Or ERR_PTR. */
+static struct bc_disk *take(const char *name, struct netlink_ext_ack *extack)
 {
 	struct bc_disk *disk;
 	int error = 0;
@@ -262,30 +268,51 @@ static struct bc_disk *take(const char *name, bool force, struct netlink_ext_ack
 	if (!disk) {
 		NL_SET_ERR_MSG(extack, "no such disk: see cachectl disk list");
 		error = -ENOENT;
-	} else if (disk->state != BC_DISK_LIVE) {
-		NL_SET_ERR_MSG(extack, "somebody is attaching or detaching it just now");
+	} else if (disk->state != BC_DISK_LIVE || disk->taken) {
+		NL_SET_ERR_MSG(extack, "somebody is attaching, refreshing or detaching it just now");
 		error = -EBUSY;
 	} else {
-		error = bc_disk_close(disk, force);
-		if (error)
-			NL_SET_ERR_MSG(extack, "it is open: unmount what is mounted from it, and end who reads it (--force of detach fails their reads)");
+		disk->taken = true;
 	}
-	if (!error)
-		disk->state = BC_DISK_LEAVING;
 	mutex_unlock(&disks_mutex);
 	return error ? ERR_PTR(error) : disk;
 }
 
+static void give_back(struct bc_disk *disk)
+{
+	mutex_lock(&disks_mutex);
+	disk->taken = false;
+	mutex_unlock(&disks_mutex);
+}
+
+/* Of a disk that was taken: from now on nobody opens it. */
+static int close_taken(struct bc_disk *disk, struct netlink_ext_ack *extack)
+{
+	int error = bc_disk_close(disk);
+
+	if (error == -EBUSY)
+		NL_SET_ERR_MSG(extack, "it is open: unmount what is mounted from it, and end who reads it (--force of detach fails their reads)");
+	return error;
+}
+
 int bc_disk_detach(const char *name, bool force, struct netlink_ext_ack *extack)
 {
-	struct bc_disk *disk = take(name, force, extack);
+	struct bc_disk *disk = take(name, extack);
 	struct gendisk *gendisk;
+	int error;
 
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
+	error = force ? 0 : close_taken(disk, extack);
+	if (error) {
+		give_back(disk);
+		return error;
+	}
+	set_state(disk, BC_DISK_LEAVING);
 	gendisk = disk->gendisk;
 	bc_disk_remove(disk, force);
 	table_del(disk);
+	atomic_dec(&disks_count);
 	/* Frees the disk, or whoever closes the device as the last does. */
 	put_disk(gendisk);
 	return 0;
@@ -308,6 +335,15 @@ static int move_pin(struct bc_disk *disk, struct netlink_ext_ack *extack)
 	return error;
 }
 
+static void table_replace(struct bc_disk *old, struct bc_disk *new)
+{
+	new->state = BC_DISK_ATTACHING;
+	new->id = old->id;
+	mutex_lock(&disks_mutex);
+	list_replace(&old->node, &new->node);
+	mutex_unlock(&disks_mutex);
+}
+
 /* The new disk takes the place of the old one, which is in the caller's hands, closed. */
 static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_ack *extack)
 {
@@ -315,15 +351,15 @@ static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_
 	bool pinned = bc_pinned(old->object);
 	int error;
 
-	new->state = BC_DISK_ATTACHING;
+	set_state(old, BC_DISK_LEAVING);
 	bc_disk_remove(old, false);
-	mutex_lock(&disks_mutex);
-	list_replace(&old->node, &new->node);
-	mutex_unlock(&disks_mutex);
+	table_replace(old, new);
 	put_disk(gendisk);
 	error = disk_start(new, extack);
 	if (error) {
+		NL_SET_ERR_MSG(extack, "the disk of the old version is gone, and the one of the new could not be made: attach it anew");
 		table_del(new);
+		atomic_dec(&disks_count);
 		disk_drop(new);
 		return error;
 	}
@@ -333,19 +369,39 @@ static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_
 	return error;
 }
 
+/* One of the same place, of this version, without a device. Or ERR_PTR. */
+static struct bc_disk *disk_of_version(const struct bc_disk *disk,
+				       const struct bc_version *version)
+{
+	struct bc_disk *new = disk_new(&disk->options);
+	int error;
+
+	if (!new)
+		return ERR_PTR(-ENOMEM);
+	new->version = *version;
+	error = make_client(new);
+	if (!error)
+		return new;
+	disk_drop(new);
+	return ERR_PTR(error);
+}
+
+/* The disk was taken, and can be opened until it is known that it must be replaced. */
 static int refresh(struct bc_disk *disk, struct netlink_ext_ack *extack, bool *replaced)
 {
 	struct bc_version version = {};
 	struct bc_disk *new;
 	int error = resolve(disk, &version, extack);
 
-	if (error || same_version(&version, &disk->version))
+	if (error)
 		return error;
-	new = disk_new(&disk->options);
-	if (!new)
-		return -ENOMEM;
-	new->version = version;
-	error = make_client(new);
+	/* One that is stale stays so, also if the store had lost its version for a while only. */
+	if (same_version(&version, &disk->version) && !READ_ONCE(disk->stale))
+		return 0;
+	new = disk_of_version(disk, &version);
+	if (IS_ERR(new))
+		return PTR_ERR(new);
+	error = close_taken(disk, extack);
 	if (error) {
 		disk_drop(new);
 		return error;
@@ -356,29 +412,29 @@ static int refresh(struct bc_disk *disk, struct netlink_ext_ack *extack, bool *r
 
 int bc_disk_refresh(const char *name, struct netlink_ext_ack *extack)
 {
-	struct bc_disk *disk = take(name, false, extack);
+	struct bc_disk *disk = take(name, extack);
 	bool replaced = false;
 	int error;
 
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
 	error = refresh(disk, extack, &replaced);
-	if (replaced)
-		return error;
-	bc_disk_reopen(disk);
-	set_state(disk, BC_DISK_LIVE);
+	if (!replaced)
+		give_back(disk);
 	return error;
 }
 
-static void disk_info(struct bc_disk *disk, struct bc_disk_info *info)
+/* Outside of disks_mutex: what is resident takes a look at each chunk of each tier. */
+void bc_disk_tell(struct bc_disk *disk, struct bc_disk_info *info)
 {
+	enum bc_disk_state state = READ_ONCE(disk->state);
+
 	info->name = disk->options.name;
 	info->source = disk->options.source;
 	info->domain = disk->options.domain;
 	info->path = disk->options.path;
 	info->version = &disk->version;
-	info->state = READ_ONCE(disk->stale) && disk->state == BC_DISK_LIVE ? BC_DISK_STALE :
-									      disk->state;
+	info->state = READ_ONCE(disk->stale) && state == BC_DISK_LIVE ? BC_DISK_STALE : state;
 	info->dev = disk_devt(disk->gendisk);
 	info->block_size = disk->options.block_size;
 	info->on_daemon_loss = disk->options.on_daemon_loss;
@@ -388,24 +444,28 @@ static void disk_info(struct bc_disk *disk, struct bc_disk_info *info)
 	info->pinned = bc_pinned(disk->object);
 }
 
-int bc_disks_for_each(int (*fn)(const struct bc_disk_info *info, void *arg), void *arg)
+struct bc_disk *bc_disks_next(u64 *after)
 {
-	struct bc_disk_info info;
-	struct bc_disk *disk;
-	int ret = 0;
+	struct bc_disk *disk, *found = NULL;
 
 	mutex_lock(&disks_mutex);
 	list_for_each_entry(disk, &disks, node) {
 		/* Of one that is being attached there is nothing to tell yet. */
-		if (disk->state == BC_DISK_ATTACHING)
+		if (disk->id <= *after || disk->state == BC_DISK_ATTACHING)
 			continue;
-		disk_info(disk, &info);
-		ret = fn(&info, arg);
-		if (ret)
-			break;
+		/* The table's reference is there as long as the disk is in it. */
+		get_device(disk_to_dev(disk->gendisk));
+		*after = disk->id;
+		found = disk;
+		break;
 	}
 	mutex_unlock(&disks_mutex);
-	return ret;
+	return found;
+}
+
+void bc_disk_put(struct bc_disk *disk)
+{
+	put_disk(disk->gendisk);
 }
 
 int bc_disk_file_object(struct file *file, struct bc_object **object)
@@ -421,12 +481,5 @@ int bc_disk_file_object(struct file *file, struct bc_object **object)
 
 u32 bc_disks_count(void)
 {
-	struct bc_disk *disk;
-	u32 count = 0;
-
-	mutex_lock(&disks_mutex);
-	list_for_each_entry(disk, &disks, node)
-		count += disk->state != BC_DISK_ATTACHING;
-	mutex_unlock(&disks_mutex);
-	return count;
+	return atomic_read(&disks_count);
 }

@@ -7,7 +7,7 @@
 
 #include "blk.h"
 
-/* The state of a disk; good as long as the call that told it. */
+/* The state of a disk; good as long as the reference to the disk. */
 struct bc_disk_info {
 	const char *name;
 	const char *source;
@@ -30,7 +30,7 @@ struct bc_disk_info {
  * @extack: why not
  *
  * Killable. Return: 0, -EINVAL, -EEXIST the name is taken, -ENODATA the object is empty, -ENOMEM,
- * or as bc_resolve().
+ * -ENODEV the module is being unloaded, or as bc_resolve() (-EINTR included).
  */
 int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack *extack);
 
@@ -40,23 +40,37 @@ int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack
  * @force: also if it is open: its reads fail from now on
  * @extack: why not
  *
- * Return: 0, -ENOENT, -EBUSY.
+ * Without @force killable: whoever closes it just now may wait for reads. With it nothing is waited
+ * for that the daemon or the store would have to do.
+ * Return: 0, -ENOENT, -EBUSY, -EINTR.
  */
 int bc_disk_detach(const char *name, bool force, struct netlink_ext_ack *extack);
 
 /**
  * bc_disk_refresh - swap a disk for one of the version that the store has now
- * @name: its name; nobody may have it open
+ * @name: its name; nobody may have it open, if it must be replaced
  * @extack: why not
  *
- * If that is the version it has, nothing happens. A pinned disk is pinned again. Killable.
+ * If that is the version it has, and it is not stale, nothing happens. A pinned disk is pinned
+ * again. Killable.
  * Return: 0, -ENOENT, -EBUSY, or as bc_disk_attach() or bc_pin().
  */
 int bc_disk_refresh(const char *name, struct netlink_ext_ack *extack);
 
-/* Tell of each disk, until @fn returns something else than 0, which is returned then. */
-int bc_disks_for_each(int (*fn)(const struct bc_disk_info *info, void *arg), void *arg);
+/**
+ * bc_disks_next - the next disk, for a dump
+ * @after: 0 to begin; then as it was left
+ *
+ * Return: with a reference, for bc_disk_put(); or NULL.
+ */
+struct bc_disk *bc_disks_next(u64 *after);
 
+void bc_disk_put(struct bc_disk *disk);
+
+/* Takes its time with a large object; a kill cuts it short. */
+void bc_disk_tell(struct bc_disk *disk, struct bc_disk_info *info);
+
+/* Does not wait. */
 u32 bc_disks_count(void);
 
 /* The object of an open device file of ours, with a reference. Return: 0 or -EINVAL. */

@@ -130,10 +130,9 @@ t.run_fails("a second disk of the name is refused", "has this name", "cachectl",
             f"{VOLUME}/{PATH[K]}", "--volume", VOLUME)
 t.run_ok("... one of another name is not", "cachectl", "disk", "attach", f"{VOLUME}/{PATH[K]}", "--volume", VOLUME,
          "--name", "again", "--block-size", "4096")
-for name, want in (("logical_block_size", 4096), ("optimal_io_size", 1 << 20), ("read_only", None)):
-    if want:
-        with open(f"/sys/block/blobcache!again/queue/{name}", encoding="ascii") as f:
-            t.same(int(f.read()), want, f"... its {name}")
+for name, want in (("queue/logical_block_size", 4096), ("queue/optimal_io_size", 1 << 20), ("queue/rotational", 0), ("ro", 1)):
+    with open(f"/sys/block/blobcache!again/{name}", encoding="ascii") as f:
+        t.same(int(f.read()), want, f"... its {name}")
 t.same(diskimage.whole("/dev/blobcache/again", size[K]), digest[K], "... and it is the object, too")
 t.run_ok("... which is detached again", "cachectl", "disk", "detach", "/dev/blobcache/again")
 t.same(os.path.exists("/dev/blobcache/again"), False, "... and gone")

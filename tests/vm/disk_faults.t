@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -71,6 +72,14 @@ class Direct:
 
     def close(self):
         os.close(self.fd)
+
+
+def opened(name):
+    try:
+        os.close(os.open(node(name), os.O_RDONLY))
+        return True
+    except OSError as e:
+        return h.name(e.errno)
 
 
 def buffered(name, pos, length):
@@ -246,9 +255,36 @@ for reader in (waits, again, fails, short):
 for name in ("waits", "fails", "short"):
     detach(name)
 
+diskimage.make(KIND, "/mnt/tree", f"{STORE}/tree")
+
+# --- status while the close of a killed reader waits for its read-ahead
+
+t.same(attach("slow", "dying", "--deadline", "60s").returncode, 0, "attached: dying")
+t.same(attach("tree", "coming", "--deadline", "90s").returncode, 0, "attached: coming")
+daemon.kill(signal.SIGSTOP)
+reader = subprocess.Popen(["cat", node("dying")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+t.ok(t.wait_for(lambda: nl.requests(h.FETCH), 20), "the daemon stands still: a reader waits")
+reader.kill()
+time.sleep(1)
+begin = time.monotonic()
+t.run_ok("the reader is killed: 'status' answers", "cachectl", "status", timeout=30)
+t.ok("dying" in [d["name"] for d in t.cachectl("disk", "list")["disks"]], "... and so does 'disk list'")
+t.run_ok("... and it is detached by force", "cachectl", "disk", "detach", "dying", "--force", timeout=30)
+t.ok(time.monotonic() - begin < 20 * t.SLOW, "... all of it soon", time.monotonic() - begin)
+reader.wait()
+
+# --- taken away by force while it is being mounted
+
+mounter = subprocess.Popen(["mount", "-t", KIND, "-o", "ro,noload" if KIND == "ext4" else "ro", node("coming"), "/mnt/signed"],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+t.ok(t.wait_for(lambda: nl.requests(h.FETCH), 20), "a mount waits for its first block")
+begin = time.monotonic()
+t.run_ok("detached by force", "cachectl", "disk", "detach", "coming", "--force", timeout=60)
+t.ok(mounter.wait(60 * t.SLOW) and time.monotonic() - begin < 20 * t.SLOW, "... at once, and the mount fails", time.monotonic() - begin)
+daemon.kill(signal.SIGCONT)
+
 # --- under load, mounted
 
-diskimage.make(KIND, "/mnt/tree", f"{STORE}/tree")
 t.same(attach("tree", "tree").returncode, 0, "attached")
 t.run_ok("mounted", "mount", "-t", KIND, "-o", "ro,noload" if KIND == "ext4" else "ro", node("tree"), "/mnt/signed")
 stop, found = threading.Event(), []
@@ -289,6 +325,7 @@ t.same([buffered("version", at, length) for at, length in ((3 * MIB - 4096, 8192
        3 * ["EIO"], "... also past the page cache's read-ahead")
 t.same(direct.read(3 * MIB, 4096), old[3 * MIB:3 * MIB + 4096], "... the one that is cached is still right")
 t.run_fails("it is not refreshed while it is open", "is open", "cachectl", "disk", "refresh", "version")
+t.same(opened("version"), True, "... which can go on to be opened")
 direct.close()
 answer = t.cachectl("disk", "refresh", "version")
 t.ok(answer and answer["changed"], "it is refreshed", answer)
@@ -299,10 +336,18 @@ state = disk("version")
 t.same((state["size"], state["state"], state["pinned"]), (len(new), "live", True), "... live, as long as that, and pinned")
 answer = t.cachectl("disk", "refresh", "version")
 t.same(answer and answer["changed"], False, "refreshed once more it is the same")
-os.unlink(f"{STORE}/version")
+os.rename(f"{STORE}/version", f"{STORE}/away")
 t.run_fails("one whose object is gone is not refreshed", "no such object", "cachectl", "disk", "refresh", "version")
 t.same(disk("version")["state"], "live", "... and stays")
 t.run_ok("unpinned", "cachectl", "pin", "remove", node("version"))
+t.same(opened("version"), True, "... and can be opened")
+direct = Direct(node("version"))
+t.same((direct.read(MIB, 4096), disk("version")["state"]), ("EIO", "stale"), "a read of what is not cached finds it stale")
+direct.close()
+os.rename(f"{STORE}/away", f"{STORE}/version")
+answer = t.cachectl("disk", "refresh", "version")
+t.same((answer and answer["changed"], disk("version")["state"]), (False, "live"), "its object is back: refreshed it is live again")
+t.same(buffered("version", MIB, 4096), new[MIB:MIB + 4096], "... and read")
 detach("version")
 
 # --- prefetch, pin, residency by the device

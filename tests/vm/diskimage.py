@@ -63,7 +63,8 @@ def wrong(root, sums, limit=10):
             if got != sums.get(path):
                 bad.append(f"{path}: {got}")
     bad += [f"{path}: not there" for path in set(sums) - found]
-    return bad[:limit]
+    # Wrong bytes first: many errors must not hide them.
+    return sorted(bad, key=lambda line: "Errno" in line or line.endswith("not there"))[:limit]
 
 
 def one(path):
