@@ -193,6 +193,14 @@ static bool name_valid(const char *name)
 	return c - name <= BC_DISK_NAME_MAX;
 }
 
+/* Nodes must agree on the source: mounts leave out what it ends with. */
+static bool ends_with_slash(const char *source)
+{
+	const char *name = strstr(source, "://") + 3;
+
+	return name[1] && name[strlen(name) - 1] == '/';
+}
+
 static int check(const struct bc_disk_options *options, struct netlink_ext_ack *extack)
 {
 	if (!name_valid(options->name)) {
@@ -201,6 +209,10 @@ static int check(const struct bc_disk_options *options, struct netlink_ext_ack *
 	}
 	if (!bc_source_valid(options->source)) {
 		NL_SET_ERR_MSG(extack, "source is not of the form azure://HOST/CONTAINER or file:///DIR");
+		return -EINVAL;
+	}
+	if (ends_with_slash(options->source)) {
+		NL_SET_ERR_MSG(extack, "source ends with '/': leave that out");
 		return -EINVAL;
 	}
 	if (!*options->path || !bc_path_valid(options->path)) {

@@ -39,7 +39,6 @@ static struct gendisk *alloc_disk(const struct bc_disk_limits *limits)
 	blk_queue_max_hw_sectors(q, limits->boundary >> SECTOR_SHIFT);
 	blk_queue_max_segments(q, limits->segments);
 	blk_queue_max_segment_size(q, limits->boundary);
-	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
 	return disk;
 }
 
@@ -54,5 +53,12 @@ static struct gendisk *alloc_disk(const struct bc_disk_limits *limits)
  */
 struct gendisk *bc_disk_alloc(const struct bc_disk_limits *limits)
 {
-	return alloc_disk(limits);
+	struct gendisk *disk = alloc_disk(limits);
+
+	/* Older kernels have a flag, which is off; newer ones a feature that says the opposite. */
+#ifdef QUEUE_FLAG_NONROT
+	if (!IS_ERR(disk))
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, disk->queue);
+#endif
+	return disk;
 }

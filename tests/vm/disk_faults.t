@@ -419,6 +419,7 @@ for n in range(200):
 t.same(failed[:5], [], "two hundred disks come and go")
 for parts, want in (((), "EINVAL"), ((h.text(NAME, "x"),), "EINVAL"), ((h.text(NAME, "x" * 30),), "EINVAL"),
                     ((h.text(NAME, ""), h.text(SOURCE, VOLUME), h.text(PATH, "whole")), "EINVAL"),
+                    ((h.text(NAME, "x"), h.text(SOURCE, VOLUME + "/"), h.text(PATH, "whole")), "EINVAL"),
                     ((h.text(NAME, "x"), h.text(SOURCE, "nothing"), h.text(PATH, "whole")), "EINVAL")):
     t.same(h.name(nl.error(ATTACH, h.nest(A_DISK, *parts))[0]), want, f"bad requests are refused: {parts}")
 t.same(h.name(nl.error(ATTACH)[0]), "EINVAL", "... one without anything, too")
