@@ -96,6 +96,13 @@ t.run("cachectl", "device", "format", "--yes", RAW)
 nl, daemon = prepare()
 p = mount("text.img")
 t.ok(p.returncode and "no filesystem" in p.stdout and not disks(), "what has no filesystem is not mounted, and no disk is left", p.stdout)
+if t.run("mkswap", "-V").returncode == 0:
+    with open("/run/test/swap.img", "wb") as f:
+        f.truncate(1 << 20)
+    t.run("mkswap", "/run/test/swap.img")
+    upload("swap.img", "/run/test/swap.img")
+    p = mount("swap.img")
+    t.ok(p.returncode and "of type swap" in p.stdout and not disks(), "what is found is not mounted as just anything", p.stdout)
 p = mount("text.img", "--type", "erofs")
 t.ok(p.returncode and "cannot mount" in p.stdout and not disks(), "... nor as what it is not", p.stdout)
 p = image("umount", "/mnt")

@@ -32,6 +32,7 @@ enum ctl_arg {
 	CTL_ARG_DEVICE,		/* any block device */
 	CTL_ARG_TIER,		/* an attached tier */
 	CTL_ARG_MOUNT,		/* a blobcache mount */
+	CTL_ARG_DISK,		/* a disk of ours, by its name */
 };
 
 /**

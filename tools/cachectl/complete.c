@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Completion: the command tree tells it, so that it cannot fall behind. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cachectl.h"
 #include "complete.h"
+#include "diskname.h"
 #include "mountinfo.h"
 
 static void print_options(const struct command *cmd)
@@ -24,6 +26,20 @@ static void print_mount(const struct mountinfo *mount, void *arg)
 		printf("%s\n", mount->target);
 }
 
+/* By their nodes: who completes need not be allowed to ask the kernel. */
+static void print_disks(void)
+{
+	DIR *nodes = opendir(DISKNAME_DIR);
+	struct dirent *entry;
+
+	if (!nodes)
+		return;
+	while ((entry = readdir(nodes)))
+		if (*entry->d_name != '.' && strcmp(entry->d_name, BC_DEV_CONTROL))
+			printf("%s\n", entry->d_name);
+	closedir(nodes);
+}
+
 static void print_arguments(enum ctl_arg arg)
 {
 	switch (arg) {
@@ -39,6 +55,9 @@ static void print_arguments(enum ctl_arg arg)
 		break;
 	case CTL_ARG_MOUNT:
 		mountinfo_each(print_mount, NULL);
+		break;
+	case CTL_ARG_DISK:
+		print_disks();
 		break;
 	case CTL_ARG_NONE:
 		break;

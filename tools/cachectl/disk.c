@@ -3,10 +3,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cachectl.h"
 #include "disk.h"
 #include "output.h"
+
+/* How long a disk that is open is asked for again, and how often. */
+#define BUSY_MS		3000
+#define BUSY_PAUSE_MS	100
 
 static int check_name(const char *name)
 {
@@ -60,29 +65,39 @@ static int failed(const struct bcnl *nl, const char *name, int error)
 	return error == -ENOENT ? CTL_NOTHING : CTL_FAILED;
 }
 
-int disk_detach(struct bcnl *nl, const char *name, bool force)
+static int ask_once(struct bcnl *nl, enum bc_cmd command, const char *name, bool force)
 {
-	struct nl_msg *message = bcnl_message(nl, BC_CMD_DISK_DETACH);
+	struct nl_msg *message = bcnl_message(nl, command);
 	struct nlattr *nest = nla_nest_start(message, BC_A_DISK);
-	int rc;
 
 	nla_put_string(message, BC_DISK_A_NAME, name);
-	nla_put_u32(message, BC_DISK_A_FORCE, force);
+	if (force)
+		nla_put_u32(message, BC_DISK_A_FORCE, 1);
 	nla_nest_end(message, nest);
-	rc = bcnl_do(nl, message, BC_A_UNSPEC, NULL);
+	return bcnl_do(nl, message, BC_A_UNSPEC, NULL);
+}
+
+/* udev opens what is new to look at it: who is there for a moment only is waited for. */
+static int ask(struct bcnl *nl, enum bc_cmd command, const char *name, bool force)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * 1000000L };
+	int rc = ask_once(nl, command, name, force), tries;
+
+	for (tries = BUSY_MS / BUSY_PAUSE_MS; rc == -EBUSY && tries; tries--) {
+		nanosleep(&pause, NULL);
+		rc = ask_once(nl, command, name, force);
+	}
 	return rc ? failed(nl, name, rc) : CTL_OK;
+}
+
+int disk_detach(struct bcnl *nl, const char *name, bool force)
+{
+	return ask(nl, BC_CMD_DISK_DETACH, name, force);
 }
 
 int disk_refresh(struct bcnl *nl, const char *name)
 {
-	struct nl_msg *message = bcnl_message(nl, BC_CMD_DISK_REFRESH);
-	struct nlattr *nest = nla_nest_start(message, BC_A_DISK);
-	int rc;
-
-	nla_put_string(message, BC_DISK_A_NAME, name);
-	nla_nest_end(message, nest);
-	rc = bcnl_do(nl, message, BC_A_UNSPEC, NULL);
-	return rc ? failed(nl, name, rc) : CTL_OK;
+	return ask(nl, BC_CMD_DISK_REFRESH, name, false);
 }
 
 json_t *disk_find(struct bcnl *nl, const char *name)

@@ -50,7 +50,7 @@ int disk_attach(struct bcnl *nl, const struct disk_wish *wish);
  * disk_detach - take it away
  * @nl: connection
  * @name: which
- * @force: also if it is open
+ * @force: also if it is open; else it is tried for some seconds, since udev opens what is new
  * Return: CTL_OK, CTL_NOTHING or CTL_FAILED, which was told
  */
 int disk_detach(struct bcnl *nl, const char *name, bool force);
@@ -58,7 +58,7 @@ int disk_detach(struct bcnl *nl, const char *name, bool force);
 /**
  * disk_refresh - let it be of the version that the store has now
  * @nl: connection
- * @name: which; nobody may have it open
+ * @name: which; nobody may have it open, but for a few seconds
  * Return: CTL_OK, CTL_NOTHING or CTL_FAILED, which was told
  */
 int disk_refresh(struct bcnl *nl, const char *name);

@@ -128,7 +128,8 @@ static int attach(struct bcnl *nl, const struct attach_request *request)
 		return rc;
 	diskname_path(name, path);
 	if (request->pin && pin(nl, path)) {
-		disk_detach(nl, name, false);
+		/* Nobody was told of it; who looks at it all the same, as udev does, may fail. */
+		disk_detach(nl, name, true);
 		return CTL_FAILED;
 	}
 	rc = show_attached(nl, name, path);
@@ -297,10 +298,11 @@ static const struct command disk_detach_command = {
 	.usage = "[--force] NAME",
 	.options = detach_options,
 	.run = run_detach,
-	.arg = CTL_ARG_DEVICE,
+	.arg = CTL_ARG_DISK,
 	.help =
 "\n"
-"What is cached of it stays on the tiers. One that is open, mounted for example, is not detached.\n"
+"What is cached of it stays on the tiers. One that is open, mounted for example, is not detached;\n"
+"it is tried for some seconds.\n"
 "\n"
 "Options\n"
 "      --force  detach it even so: reads of it fail from now on\n"
@@ -328,10 +330,11 @@ static const struct command disk_refresh_command = {
 	.summary = "let a disk be of the version that the store has now",
 	.usage = "NAME",
 	.run = run_refresh,
-	.arg = CTL_ARG_DEVICE,
+	.arg = CTL_ARG_DISK,
 	.help =
 "\n"
-"Nobody may have it open. A disk that is pinned stays so, with the new version.\n"
+"If the version is another one, nobody may have the disk open. One that is pinned stays so, with\n"
+"the new version.\n"
 "\n"
 "Example\n"
 "  umount /mnt/imagenet && cachectl disk refresh imagenet\n",

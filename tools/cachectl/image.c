@@ -146,6 +146,23 @@ static char *find_type(const char *node)
 	return found;
 }
 
+/*
+ * Whoever can write the object chooses what is found, and with it the code of the kernel that
+ * reads it: so only those that images are made of.
+ */
+static bool is_accepted(const char *type)
+{
+	static const char *const accepted[] = {
+		"erofs", "squashfs", "ext2", "ext3", "ext4", "xfs",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(accepted) / sizeof(*accepted); i++)
+		if (!strcmp(type, accepted[i]))
+			return true;
+	return false;
+}
+
 /* A journal cannot be replayed on what is read-only. */
 static const char *without_journal(const char *type)
 {
@@ -178,8 +195,12 @@ static int mount_disk(const struct mount_request *request)
 	const char *type = request->type ? request->type : found;
 	int rc;
 
-	if (type)
+	if (type && (request->type || is_accepted(type)))
 		rc = mount_type(request, type);
+	else if (type)
+		rc = ctl_fail("%s %s: a filesystem of type %s is in it, which is mounted only if "
+			      "'--type %s' says so: the kernel's code for it must be trusted with "
+			      "this object", ctl.path, request->node, type, type);
 	else
 		rc = ctl_fail("%s %s: no filesystem is known to be in it; --type says which it is",
 			      ctl.path, request->node);
@@ -210,7 +231,8 @@ static int image_mount(struct bcnl *nl, struct mount_request *request)
 	diskname_path(request->wish.name, request->node);
 	rc = mount_disk(request);
 	if (rc) {
-		disk_detach(nl, request->wish.name, false);
+		/* Nobody was told of it; who looks at it all the same, as udev does, may fail. */
+		disk_detach(nl, request->wish.name, true);
 		return rc;
 	}
 	rc = show_mounted(request);
@@ -373,7 +395,8 @@ static const struct command image_mount_command = {
 "Options\n"
 "      --name NAME       of the disk (default: the object's name without its ending)\n"
 "      --volume VOLUME   which part of OBJECT is the source, see 'cachectl disk attach'\n"
-"  -t, --type TYPE       of the filesystem (default: what is found)\n"
+"  -t, --type TYPE       of the filesystem (default: what is found: erofs, squashfs, ext2, ext3,\n"
+"                        ext4 or xfs; others only by this option)\n"
 "      --prefetch        fetch all of it, and wait for that\n"
 "\n"
 "Example\n"
