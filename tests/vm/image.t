@@ -10,6 +10,7 @@
 import json
 import os
 import signal
+import tarfile
 import urllib.request
 
 import diskimage
@@ -36,8 +37,8 @@ def requests(method, name):
         return sum(f'"{method} ' in line and f"/{name}" in line for line in reply.read().decode(errors="replace").splitlines())
 
 
-def image(command, *words):
-    return t.run("cachectl", "image", command, *words, timeout=120)
+def image(command, *words, **kw):
+    return t.run("cachectl", "image", command, *words, timeout=120, **kw)
 
 
 def mount(name, *words):
@@ -73,13 +74,43 @@ if "--sort" in t.run("mkfs.erofs", "--help").stdout:
     t.same(p.returncode, 0, "... and one in an order", p.stdout)
 else:
     t.like(p.stdout, "too old to be given an order", "one in an order is refused by old tools, and why")
+with open("/run/test/x.part", "wb") as f:
+    f.write(b"mine")
 for words, why in ((["/none", "-o", "/run/test/x"], "No such file"), (["/etc/fstab", "-o", "/run/test/x"], "is no directory"),
                    ([TREE], "where to"), ([TREE, "-o", "azure://host/container/x"], "nothing is uploaded yet"),
                    ([TREE, "-o", "/run/test/x", "--order", "/run/test/list", "--compress", "lz4"], "has no order"),
-                   ([TREE, "-o", "/none/x"], "mkfs.erofs failed"), ([TREE, "-o", "/run/test/x", "--compress", "none"], "mkfs.erofs failed")):
+                   ([TREE, "-o", "/none/x"], "No such file"),
+                   ([TREE, "-o", f"{TREE}/0/x"], "packed into itself"), ([TREE, "-o", "/run/test/x", "--compress", "none"], "mkfs.erofs failed")):
     p = image("build", *words)
     t.ok(p.returncode and why in p.stdout, f"refused: {' '.join(words)}", p.stdout)
-t.same([n for n in os.listdir("/run/test") if n == "x" or n.endswith(".part")], [], "... and nothing is left of those")
+t.same([n for n in os.listdir("/run/test") if n == "x" or n.startswith(".cachectl")], [], "... and nothing is left of those")
+with open("/run/test/x.part", "rb") as f:
+    t.same(f.read(), b"mine", "... and a file of that name is left alone")
+
+# What a mkfs.erofs of 1.8 is given: this one keeps it.
+os.makedirs("/run/test/bin")
+with open("/run/test/bin/mkfs.erofs", "w", encoding="ascii") as f:
+    f.write('#!/bin/sh\ncase "$*" in *--help*) echo --sort; exit;; *--tar=f*--sort=none*) ;; *) exit 9;; esac\n'
+            'eval "exec cat >\\"\\${$#}\\""\n')
+os.chmod("/run/test/bin/mkfs.erofs", 0o755)
+attribute = "trusted.blobcache"
+try:
+    os.setxattr(f"{TREE}/0/0/f0000", attribute, b"kept")
+except OSError:
+    attribute = None
+p = image("build", TREE, "-o", "/run/test/ordered.tar", "--order", "/run/test/list",
+          env={**os.environ, "PATH": "/run/test/bin:" + os.environ["PATH"]})
+t.same(p.returncode, 0, "an archive for a newer mkfs.erofs", p.stdout)
+with tarfile.open("/run/test/ordered.tar") as archive:
+    members = archive.getmembers()
+t.same([m.name for m in members if not m.isdir()], list(reversed(sorted(sums))), "... has the files in the order of the list")
+t.same(sorted(m.name.strip("./") for m in members if m.isdir()), sorted({""} | {d for n in sums for d in (os.path.dirname(n), n.split("/")[0]) if "/" in n}),
+       "... and the directories")
+if attribute:
+    t.same([m.pax_headers.get(f"SCHILY.xattr.{attribute}") for m in members if m.name.endswith("0/0/f0000")], ["kept"], "... and extended attributes")
+    os.removexattr(f"{TREE}/0/0/f0000", attribute)
+else:
+    t.skip(1, "no extended attributes here")
 
 # --- mount
 

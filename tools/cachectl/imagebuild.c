@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #define MKFS	"mkfs.erofs"
 #define TAR	"tar"
 #define WORDS	8
+#define COMPRESS_MAX	200		/* of the name of an algorithm, with its options */
 
 /* Run a program. @in: its standard input, or -1; @out: its standard output; -1: our stderr. */
 static int start(const char *const *argv, int in, int out, pid_t *pid)
@@ -73,7 +76,7 @@ static size_t mkfs_words(const struct image_request *request, const char **argv,
 static int build_plain(const struct image_request *request, const char *output)
 {
 	const char *argv[WORDS] = { NULL };
-	char compress[64];
+	char compress[COMPRESS_MAX + sizeof("-z")];
 	size_t n = mkfs_words(request, argv, compress, sizeof(compress));
 	pid_t pid;
 	int rc;
@@ -128,11 +131,15 @@ static FILE *order(const struct image_request *request)
 
 static int pack(const struct image_request *request, const char *output, int names)
 {
-	/* What follows --files-from does not count for it. */
+	/*
+	 * What follows --files-from does not count for it. ACLs and labels are attributes like
+	 * others: that is how mkfs.erofs takes them out of an archive.
+	 */
 	const char *tar[] = { TAR, "--create", "--file=-", "--format=posix", "--no-recursion",
-			      "--directory", request->directory, "--null", "--files-from=-", NULL };
+			      "--xattrs", "--xattrs-include=*", "--directory", request->directory,
+			      "--null", "--files-from=-", NULL };
 	const char *mkfs[WORDS] = { NULL };
-	char compress[64];
+	char compress[COMPRESS_MAX + sizeof("-z")];
 	size_t n = mkfs_words(request, mkfs, compress, sizeof(compress));
 	pid_t packer, maker;
 	int rc, made, ends[2];
@@ -173,12 +180,93 @@ static int build_ordered(const struct image_request *request, const char *output
 	return rc;
 }
 
-static int keep(const char *part, const char *output)
+/* The image while it is not complete; "" = there is none. For the handler of signals, too. */
+static char part[PATH_MAX];
+
+static void on_signal(int number)
+{
+	if (*part)
+		unlink(part);
+	/* By default it ends the process, once the handler returns. */
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+static void catch_signals(void)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction old;
+	size_t i;
+
+	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(numbers[i], on_signal);
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	return !strcmp(directory, "/") ||
+	       (!strncmp(path, directory, length) && (!path[length] || path[length] == '/'));
+}
+
+/* The directory that the image comes to, absolute: no option of mkfs.erofs looks like that. */
+static int find_directory(const struct image_request *request, char *directory)
+{
+	const char *slash = strrchr(request->output, '/');
+	const char *name = slash ? slash + 1 : request->output;
+	char *parent = slash ? strndup(request->output, slash == request->output ? 1 :
+				       (size_t)(slash - request->output)) : strdup(".");
+	int rc = CTL_OK;
+
+	if (!*name)
+		rc = ctl_fail("%s: '%s' is no name of a file", ctl.path, request->output);
+	else if (!parent || !realpath(parent, directory))
+		rc = ctl_fail("%s %s: %s", ctl.path, request->output, strerror(errno));
+	else if (is_below(directory, request->directory))
+		rc = ctl_fail("%s: %s is in %s: the image would be packed into itself", ctl.path,
+			      request->output, request->directory);
+	free(parent);
+	return rc;
+}
+
+/* Beside the output, so that it can be renamed to that; of nobody else. */
+static int make_part(const struct image_request *request)
+{
+	char directory[PATH_MAX];
+	int fd, rc = find_directory(request, directory);
+	mode_t mask;
+
+	if (rc)
+		return rc;
+	if (snprintf(part, sizeof(part), "%s/.cachectl-image-XXXXXX", directory) >=
+	    (int)sizeof(part)) {
+		*part = '\0';
+		return ctl_fail("%s: '%s' is too long", ctl.path, request->output);
+	}
+	fd = mkostemp(part, O_CLOEXEC);
+	if (fd < 0) {
+		*part = '\0';
+		return ctl_fail("%s: cannot make a file in %s: %s", ctl.path, directory,
+				strerror(errno));
+	}
+	mask = umask(0);
+	umask(mask);
+	if (fchmod(fd, 0666 & ~mask))
+		rc = ctl_fail("%s %s: %s", ctl.path, part, strerror(errno));
+	close(fd);
+	return rc;
+}
+
+static int keep(const char *output)
 {
 	int fd = open(part, O_RDONLY | O_CLOEXEC), rc = CTL_OK;
 
 	if (fd < 0 || fsync(fd) || rename(part, output))
 		rc = ctl_fail("%s: cannot keep %s: %s", ctl.path, output, strerror(errno));
+	else
+		*part = '\0';
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -186,15 +274,17 @@ static int keep(const char *part, const char *output)
 
 int imagebuild(const struct image_request *request)
 {
-	char part[PATH_MAX];
 	int rc;
 
-	if (snprintf(part, sizeof(part), "%s.part", request->output) >= (int)sizeof(part))
-		return ctl_fail("%s: '%s' is too long", ctl.path, request->output);
-	rc = request->order ? build_ordered(request, part) : build_plain(request, part);
+	if (request->compress && strlen(request->compress) > COMPRESS_MAX)
+		return ctl_fail("%s: '%s' is too long", ctl.path, request->compress);
+	catch_signals();
+	rc = make_part(request);
 	if (!rc)
-		rc = keep(part, request->output);
-	if (rc)
+		rc = request->order ? build_ordered(request, part) : build_plain(request, part);
+	if (!rc)
+		rc = keep(request->output);
+	if (*part)
 		unlink(part);
 	return rc;
 }

@@ -73,7 +73,7 @@ static int walk(const char *directory, struct names *files, FILE *out)
 	FTS *fts;
 	int rc = 0;
 
-	fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
 	if (!fts)
 		return -errno;
 	while (!rc && (entry = fts_read(fts)))
