@@ -36,6 +36,17 @@ static bool bind_settled(struct bc_object *object, struct bc_fill *fill)
 	return bc_object_bound(object) != BC_UNBOUND || READ_ONCE(fill->state) == BC_FILL_ENDED;
 }
 
+/*
+ * Who had the object open before gave up, or his time is over, and ours is not. (A fill that times
+ * out before its own time was told so by the lower.)
+ */
+static bool is_of_another(const struct bc_fill *fill, int error, unsigned long deadline)
+{
+	if (error != -ETIMEDOUT)
+		return error == -ECANCELED;
+	return time_after(jiffies, READ_ONCE(fill->deadline)) && time_before(jiffies, deadline);
+}
+
 int bc_object_bind(struct bc_object *object, u64 pos)
 {
 	/* A little more than the fill's own deadline, which ends the fill. */
@@ -57,8 +68,7 @@ int bc_object_bind(struct bc_object *object, u64 pos)
 			ret = -ETIMEDOUT;
 		else if (ret > 0 && bc_object_bound(object) == BC_UNBOUND)
 			ret = fill->error ?: -EAGAIN;
-		/* Who had it open before gave up, or began to wait before. */
-		if (ret == -ECANCELED || (ret == -ETIMEDOUT && time_before(jiffies, deadline)))
+		if (is_of_another(fill, ret, deadline))
 			ret = -EAGAIN;
 		bc_fill_put(fill);
 		if (ret < 0 && ret != -EAGAIN)

@@ -103,6 +103,7 @@ static struct read *read_new(struct bc_disk *disk, struct bio *bio)
 	io->bvecs = own->bi_io_vec;
 	bio_for_each_bvec(bvec, bio, iter)
 		io->bvecs[io->nr_bvecs++] = bvec;
+	/* Read-ahead of the page cache's, too: the page that somebody waits for is among it. */
 	io->priority = BC_PRIORITY_DEMAND;
 	/* It may be memory of a process, or a part of a page. */
 	io->foreign = true;
