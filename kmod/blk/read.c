@@ -47,7 +47,7 @@ static void read_done(struct bc_io *io, int error)
 
 	if (error == -ESTALE)
 		note_stale(bio->bi_bdev->bd_disk->private_data);
-	/* What is good already may not be told of the whole: a part split off it may have failed. */
+	/* A part that was split off may have failed before: that stays. */
 	if (error)
 		bio->bi_status = errno_to_blk_status(error);
 	bio_end_io_acct(bio, read->start_time);
