@@ -44,7 +44,7 @@ static bool is_of_another(const struct bc_fill *fill, int error, unsigned long d
 {
 	if (error != -ETIMEDOUT)
 		return error == -ECANCELED;
-	return time_after(jiffies, READ_ONCE(fill->deadline)) && time_before(jiffies, deadline);
+	return READ_ONCE(fill->expired) && time_before(jiffies, deadline);
 }
 
 int bc_object_bind(struct bc_object *object, u64 pos)

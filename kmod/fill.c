@@ -170,7 +170,7 @@ static enum bc_joined join_fill(struct bc_fill *fill, const struct bc_fill *reas
 		fill->more = true;
 	if (reason->priority == BC_PRIORITY_DEMAND || reason->priority < fill->priority) {
 		spin_lock(&fill->lock);
-		if (list_empty(&fill->waiters))
+		if (list_empty(&fill->waiters) && time_after(reason->deadline, fill->deadline))
 			fill->deadline = reason->deadline;
 		spin_unlock(&fill->lock);
 	}
@@ -358,9 +358,6 @@ int bc_fill_start(struct bc_object *object, u32 chunk, const struct bc_io *io,
 	new = fill_alloc(object, chunk, priority);
 	if (!new)
 		return -ENOMEM;
-	/* Who waited in another fill before has less time left. */
-	if (io && time_before(io->deadline, new->deadline))
-		new->deadline = io->deadline;
 	fill = find_or_add(new, io, &joined);
 	if (IS_ERR(fill)) {
 		bc_fill_put(new);

@@ -81,6 +81,7 @@ struct bc_fill {
 	bool kick;			/* the scan shall dispatch it; bc_fills.lock */
 	bool wanted;			/* on the tier: not only read; bc_fills.lock */
 	bool more;			/* all is wanted, since it is STORING; bc_fills.lock */
+	bool expired;			/* it ends as its time is over; bc_fills.lock */
 	bool retry_later;		/* the store wants to be left alone until retry_at */
 	u8 lower_tries;
 	int store_error;		/* how the store failed before the lower was asked, or 0 */
@@ -298,6 +299,9 @@ bool bc_fill_begin_store(struct bc_fill *fill);
  * @error: for its readers
  */
 void bc_fill_settle(struct bc_fill *fill, int error);
+
+/* The same with -ETIMEDOUT, if its time is over. */
+void bc_fill_expire(struct bc_fill *fill);
 
 /* Take the reads of a client off the waiters. fill->lock held. */
 void bc_fill_take_reads(struct bc_fill *fill, const struct bc_client *client,

@@ -41,6 +41,17 @@ bool bc_fill_begin_store(struct bc_fill *fill)
 	return true;
 }
 
+void bc_fill_expire(struct bc_fill *fill)
+{
+	/* Who joins may have made it longer since somebody looked. */
+	spin_lock(&bc_fills.lock);
+	if (in_request(fill) || fill->state == BC_FILL_LOWER)
+		fill->expired = time_after(jiffies, fill->deadline);
+	spin_unlock(&bc_fills.lock);
+	if (READ_ONCE(fill->expired))
+		bc_fill_settle(fill, -ETIMEDOUT);
+}
+
 void bc_fill_settle(struct bc_fill *fill, int error)
 {
 	struct bc_io *io, *next;

@@ -39,26 +39,22 @@ static void io_copy(struct bc_io *io, struct page **pages, u32 length)
 
 /*
  * What ended the fill need not end the read: the policy of another mount, or a deadline that was
- * another reader's. A time that is not the fill's is what the lower answered: to ask it again at
- * once would be no use.
+ * another reader's. If the fill has not expired, it is the lower that timed out: to ask it again
+ * at once would be no use. Return: -EAGAIN begin anew, or an error to tell the reader.
  */
-static bool begins_anew(const struct bc_fill *fill, const struct bc_io *io, int error)
+static int verdict(const struct bc_fill *fill, const struct bc_io *io, int error)
 {
-	bool other = io->object->client != fill->object->client;
+	bool again = io->object->client != fill->object->client;
 
-	switch (error) {
-	case 0:			/* it did not keep its pages */
-	case -ECANCELED:
-		return true;
-	case -ESTALE:
-		return false;
-	case -ETIMEDOUT:
-		if (time_after(jiffies, io->deadline))
-			return false;
-		return other || time_after(jiffies, READ_ONCE(fill->deadline));
-	default:
-		return other;
-	}
+	if (!error)
+		return -EAGAIN;		/* it did not keep its pages */
+	if (error == -ESTALE)
+		return error;
+	if (error == -ECANCELED || (error == -ETIMEDOUT && READ_ONCE(fill->expired)))
+		again = true;
+	if (!again)
+		return error;
+	return time_after(jiffies, io->deadline) ? -ETIMEDOUT : -EAGAIN;
 }
 
 /* fill->lock held. */
@@ -88,7 +84,7 @@ static int join(struct bc_fill *fill, struct bc_io *io)
 	else if (fill->state != BC_FILL_ENDED)
 		wait_in(fill, io);
 	else
-		ret = begins_anew(fill, io, fill->error) ? -EAGAIN : fill->error;
+		ret = verdict(fill, io, fill->error);
 	spin_unlock(&fill->lock);
 	if (covered) {
 		io_copy(io, fill->pages, fill->length);
@@ -186,7 +182,8 @@ void bc_fill_deliver(struct bc_fill *fill, struct page **pages, u32 length)
 void bc_fill_end_waiter(struct bc_fill *fill, struct bc_io *io, int error)
 {
 	list_del_init(&io->node);
-	if (begins_anew(fill, io, error)) {
+	error = verdict(fill, io, error);
+	if (error == -EAGAIN) {
 		bc_fill_read(io);
 		return;
 	}

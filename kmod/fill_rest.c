@@ -58,6 +58,7 @@ static void revive(struct bc_fill *fill, const struct bc_fill *reason, u16 urgen
 	bc_fills.count++;
 	fill->priority = reason->priority;
 	fill->deadline = reason->deadline;
+	fill->expired = false;
 	bc_fill_ask(fill, urgent);
 	bc_fill_next_request(fill);
 	bc_fills_scan_later();

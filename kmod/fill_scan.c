@@ -154,7 +154,7 @@ static void attend(struct bc_fill *fill)
 {
 	enum bc_fill_state state = READ_ONCE(fill->state);
 	unsigned long now = jiffies;
-	bool expired;
+	bool expired, acts;
 
 	if (state == BC_FILL_RESTING) {
 		bc_fill_end_if(fill, 0, BIT(BC_FILL_RESTING));
@@ -164,7 +164,7 @@ static void attend(struct bc_fill *fill)
 	if (state == BC_FILL_STORING)
 		return;
 	if (time_after(now, fill->deadline)) {
-		bc_fill_settle(fill, -ETIMEDOUT);
+		bc_fill_expire(fill);
 		return;
 	}
 	spin_lock(&bc_fills.lock);
@@ -173,13 +173,16 @@ static void attend(struct bc_fill *fill)
 		bc_fill_same_request(fill);
 		bc_stat_inc(BC_STAT_FETCH_REQUEUED);
 	}
+	/* Not for the sake of a reader whose time is over: that would put the lease off. */
+	acts = expired || fill->kick || retry_due(fill, now);
 	fill->kick = false;
 	if (retry_due(fill, now))
 		fill->retry_later = false;
 	spin_unlock(&bc_fills.lock);
 	if (expired)
 		bc_daemon_suspect();
-	bc_fill_dispatch(fill);
+	if (acts)
+		bc_fill_dispatch(fill);
 }
 
 /* Its own queue: deadlines must pass even when the device under the tier hangs. */
