@@ -99,8 +99,11 @@ struct bc_client *bc_client_create(const struct bc_client_options *options);
 /* Fail everything pending of this client with -EIO, now. For umount -f. Any process context. */
 void bc_client_abort(struct bc_client *client);
 
+/* Fail that, and what comes to wait later. What is on a tier is still read. Any process context. */
+void bc_client_kill(struct bc_client *client);
+
 /*
- * Abort, then drop the front end's reference. Its objects may still be in the
+ * Kill, then drop the front end's reference. Its objects may still be in the
  * hands of stuck workers and are released when these return. May sleep.
  */
 void bc_client_destroy(struct bc_client *client);

@@ -81,10 +81,15 @@ void bc_client_abort(struct bc_client *client)
 	bc_fills_abort(client, -EIO);
 }
 
-void bc_client_destroy(struct bc_client *client)
+void bc_client_kill(struct bc_client *client)
 {
 	WRITE_ONCE(client->dead, true);
 	bc_fills_abort(client, -EIO);
+}
+
+void bc_client_destroy(struct bc_client *client)
+{
+	bc_client_kill(client);
 	bc_client_put(client);
 }
 

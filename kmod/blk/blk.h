@@ -30,6 +30,9 @@ struct bc_disk_options {
 	u32 block_size;			/* SECTOR_SIZE or BC_DISK_BLOCK_MAX */
 };
 
+/* Chunks of which it is known that a read of them has waited in vain just now. */
+#define BC_DISK_OVERDUE	8
+
 struct bc_disk {
 	struct list_head node;		/* disks; disks_mutex */
 	u64 id;				/* never used again, but by a disk that replaces it */
@@ -38,10 +41,11 @@ struct bc_disk {
 	bool closed;			/* for opens; gendisk->open_mutex */
 	bool stale;			/* the store has this version no longer; any context */
 	struct gendisk *gendisk;	/* NULL until it is added */
-	struct bc_client *client;	/* until the disk leaves */
-	struct bc_object *object;	/* until the disk is freed */
+	struct bc_client *client;	/* until the disk is freed, as the object */
+	struct bc_object *object;
 	struct bc_version version;
 	struct bc_streams streams;	/* of all who read it */
+	u64 overdue[BC_DISK_OVERDUE];	/* see read.c; hints, without a lock */
 	struct bc_disk_options options;	/* with strings of its own */
 };
 

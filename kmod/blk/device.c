@@ -121,8 +121,7 @@ static void mark_dead(struct bc_disk *disk)
 void bc_disk_remove(struct bc_disk *disk, bool dead)
 {
 	/* What waits for a fill fails, and what comes to that before the device is gone. */
-	bc_client_destroy(disk->client);
-	disk->client = NULL;
+	bc_client_kill(disk->client);
 	if (dead)
 		mark_dead(disk);
 	del_gendisk(disk->gendisk);

@@ -11,6 +11,7 @@
 #include <linux/err.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 
 #include "blk.h"
 #include "disk.h"
@@ -18,9 +19,14 @@
 /* For one answer of the store. */
 #define RESOLVE_MS	10000
 
+/* Who has a disk in his hands, and whose reads fail, lets it go. */
+#define TAKE_MS		(RESOLVE_MS + 20000)
+
 static DEFINE_MUTEX(disks_mutex);
 static LIST_HEAD(disks);		/* in order of ids */
 static atomic_t disks_count;		/* of those that are attached */
+static atomic_t disks_given;		/* how often one left somebody's hands */
+static DECLARE_WAIT_QUEUE_HEAD(disks_wait);
 
 static const struct bc_object_ops object_ops = {};
 
@@ -28,6 +34,8 @@ void bc_disk_free(struct bc_disk *disk)
 {
 	if (disk->object)
 		bc_object_put(disk->object);
+	if (disk->client)
+		bc_client_destroy(disk->client);
 	kfree(disk->options.name);
 	kfree(disk->options.source);
 	kfree(disk->options.domain);
@@ -82,11 +90,18 @@ static bool table_add(struct bc_disk *disk)
 	return added;
 }
 
+static void tell_waiters(void)
+{
+	atomic_inc(&disks_given);
+	wake_up_all(&disks_wait);
+}
+
 static void table_del(struct bc_disk *disk)
 {
 	mutex_lock(&disks_mutex);
 	list_del(&disk->node);
 	mutex_unlock(&disks_mutex);
+	tell_waiters();
 }
 
 static void set_state(struct bc_disk *disk, enum bc_disk_state state)
@@ -94,6 +109,7 @@ static void set_state(struct bc_disk *disk, enum bc_disk_state state)
 	mutex_lock(&disks_mutex);
 	WRITE_ONCE(disk->state, state);
 	mutex_unlock(&disks_mutex);
+	tell_waiters();
 }
 
 static void explain_resolve(struct netlink_ext_ack *extack, int error)
@@ -170,14 +186,6 @@ static int disk_start(struct bc_disk *disk, struct netlink_ext_ack *extack)
 	NL_SET_ERR_MSG(extack, "the block device could not be made");
 	bc_object_close(disk->object);
 	return error;
-}
-
-/* Of a disk that has no device. */
-static void disk_drop(struct bc_disk *disk)
-{
-	if (disk->client)
-		bc_client_destroy(disk->client);
-	bc_disk_free(disk);
 }
 
 static bool name_valid(const char *name)
@@ -261,7 +269,7 @@ int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack
 		error = disk_start(disk, extack);
 	if (error) {
 		table_del(disk);
-		disk_drop(disk);
+		bc_disk_free(disk);
 		return error;
 	}
 	atomic_inc(&disks_count);
@@ -295,6 +303,48 @@ static void give_back(struct bc_disk *disk)
 	mutex_lock(&disks_mutex);
 	disk->taken = false;
 	mutex_unlock(&disks_mutex);
+	tell_waiters();
+}
+
+/* What is waited for by whoever has the disk in his hands fails: reads that keep it open. */
+static void kill_taken(const char *name)
+{
+	struct gendisk *gendisk = NULL;
+	struct bc_disk *disk;
+
+	mutex_lock(&disks_mutex);
+	disk = find(name);
+	if (disk && disk->state == BC_DISK_LIVE && disk->taken) {
+		gendisk = disk->gendisk;
+		get_device(disk_to_dev(gendisk));
+	}
+	mutex_unlock(&disks_mutex);
+	if (!gendisk)
+		return;
+	bc_client_kill(disk->client);
+	put_disk(gendisk);
+}
+
+/* Who takes it by force does not stand behind others who wait for what he is about to end. */
+static struct bc_disk *take_by_force(const char *name, struct netlink_ext_ack *extack)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(TAKE_MS);
+	struct bc_disk *disk;
+	long left;
+	int given;
+
+	for (;;) {
+		given = atomic_read(&disks_given);
+		disk = take(name, extack);
+		if (disk != ERR_PTR(-EBUSY))
+			return disk;
+		kill_taken(name);
+		left = max_t(long, end - jiffies, 0);
+		left = wait_event_killable_timeout(disks_wait,
+						   atomic_read(&disks_given) != given, left);
+		if (left <= 0)
+			return ERR_PTR(left ? -EINTR : -EBUSY);
+	}
 }
 
 /* Of a disk that was taken: from now on nobody opens it. */
@@ -309,7 +359,7 @@ static int close_taken(struct bc_disk *disk, struct netlink_ext_ack *extack)
 
 int bc_disk_detach(const char *name, bool force, struct netlink_ext_ack *extack)
 {
-	struct bc_disk *disk = take(name, extack);
+	struct bc_disk *disk = force ? take_by_force(name, extack) : take(name, extack);
 	struct gendisk *gendisk;
 	int error;
 
@@ -335,13 +385,11 @@ static bool same_version(const struct bc_version *a, const struct bc_version *b)
 	return a->size == b->size && !strcmp(a->etag, b->etag);
 }
 
-/* A pin is of a version: the old one's is of no use any more. */
-static int move_pin(struct bc_disk *disk, struct netlink_ext_ack *extack)
+/* A pin is of a version: the old one's was given up. */
+static int pin_again(struct bc_disk *disk, struct netlink_ext_ack *extack)
 {
-	int error;
+	int error = bc_pin(disk->object, true);
 
-	bc_pin(disk->object, false);
-	error = bc_pin(disk->object, true);
 	if (error)
 		NL_SET_ERR_MSG(extack, "the disk is of the new version, but that could not be pinned: see cachectl pin list, and cachectl device list for room");
 	return error;
@@ -364,6 +412,8 @@ static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_
 	int error;
 
 	set_state(old, BC_DISK_LEAVING);
+	if (pinned)
+		bc_pin(old->object, false);
 	bc_disk_remove(old, false);
 	table_replace(old, new);
 	put_disk(gendisk);
@@ -372,11 +422,11 @@ static int replace(struct bc_disk *old, struct bc_disk *new, struct netlink_ext_
 		NL_SET_ERR_MSG(extack, "the disk of the old version is gone, and the one of the new could not be made: attach it anew");
 		table_del(new);
 		atomic_dec(&disks_count);
-		disk_drop(new);
+		bc_disk_free(new);
 		return error;
 	}
 	if (pinned)
-		error = move_pin(new, extack);
+		error = pin_again(new, extack);
 	set_state(new, BC_DISK_LIVE);
 	return error;
 }
@@ -394,7 +444,7 @@ static struct bc_disk *disk_of_version(const struct bc_disk *disk,
 	error = make_client(new);
 	if (!error)
 		return new;
-	disk_drop(new);
+	bc_disk_free(new);
 	return ERR_PTR(error);
 }
 
@@ -415,7 +465,7 @@ static int refresh(struct bc_disk *disk, struct netlink_ext_ack *extack, bool *r
 		return PTR_ERR(new);
 	error = close_taken(disk, extack);
 	if (error) {
-		disk_drop(new);
+		bc_disk_free(new);
 		return error;
 	}
 	*replaced = true;

@@ -31,6 +31,36 @@ struct read {
 
 static struct bio_set reads;
 
+/*
+ * A page cache asks for a page a second time when what it read ahead did not come, and once more
+ * for each reader who waits for the page, one after the other. Each of them would wait for the
+ * disk's deadline anew. So who comes for a chunk soon after a read of it has waited in vain gets a
+ * moment only: that is for who has luck, and for what has come to a tier meanwhile.
+ */
+#define OVERDUE_SOON	(2 * HZ)
+#define OVERDUE_TIME	HZ
+
+static u64 *overdue_of(struct bc_disk *disk, u64 pos)
+{
+	return &disk->overdue[(pos >> BC_CHUNK_SHIFT) % BC_DISK_OVERDUE];
+}
+
+static void note_overdue(struct bc_disk *disk, u64 pos)
+{
+	WRITE_ONCE(*overdue_of(disk, pos), pos >> BC_CHUNK_SHIFT << 32 | (u32)jiffies);
+}
+
+/* Return: until when a read that begins now waits; 0 = as the disk has it. */
+static unsigned long wait_until(struct bc_disk *disk, u64 pos)
+{
+	u64 overdue = READ_ONCE(*overdue_of(disk, pos));
+
+	if (likely(!overdue) || overdue >> 32 != pos >> BC_CHUNK_SHIFT ||
+	    (u32)jiffies - (u32)overdue > OVERDUE_SOON)
+		return 0;
+	return (jiffies + OVERDUE_TIME) ?: 1;
+}
+
 static void note_stale(struct bc_disk *disk)
 {
 	if (xchg(&disk->stale, true))
@@ -47,6 +77,8 @@ static void read_done(struct bc_io *io, int error)
 
 	if (error == -ESTALE)
 		note_stale(bio->bi_bdev->bd_disk->private_data);
+	else if (error == -ETIMEDOUT)
+		note_overdue(bio->bi_bdev->bd_disk->private_data, io->pos);
 	/* A part that was split off may have failed before: that stays. */
 	if (error)
 		bio->bi_status = errno_to_blk_status(error);
@@ -108,6 +140,7 @@ static struct read *read_new(struct bc_disk *disk, struct bio *bio)
 	/* It may be memory of a process, or a part of a page. */
 	io->foreign = true;
 	io->sequential = goes_on(disk, io->pos, io->length);
+	io->deadline = wait_until(disk, io->pos);
 	io->done = read_done;
 	return read;
 }
