@@ -77,16 +77,24 @@ static int ask_once(struct bcnl *nl, enum bc_cmd command, const char *name, bool
 	return bcnl_do(nl, message, BC_A_UNSPEC, NULL);
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* udev opens what is new to look at it: who is there for a moment only is waited for. */
 static int ask(struct bcnl *nl, enum bc_cmd command, const char *name, bool force)
 {
 	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * 1000000L };
-	int rc = ask_once(nl, command, name, force), tries;
+	int64_t end = now_ms() + BUSY_MS;
+	int rc;
 
-	for (tries = BUSY_MS / BUSY_PAUSE_MS; rc == -EBUSY && tries; tries--) {
+	/* A refresh asks the store each time: that may take longer than all pauses. */
+	while ((rc = ask_once(nl, command, name, force)) == -EBUSY && now_ms() < end)
 		nanosleep(&pause, NULL);
-		rc = ask_once(nl, command, name, force);
-	}
 	return rc ? failed(nl, name, rc) : CTL_OK;
 }
 

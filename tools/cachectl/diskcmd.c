@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cachectl.h"
@@ -12,6 +13,7 @@
 #include "dumpcmd.h"
 #include "filecmd.h"
 #include "format.h"
+#include "interrupt.h"
 #include "output.h"
 #include "prefetch.h"
 
@@ -88,16 +90,43 @@ static int attach_option(struct attach_request *request, int opt)
 	return CTL_OK;
 }
 
-static int pin(struct bcnl *nl, const char *path)
+/* In a child: with a connection of its own. */
+static int pin_step(void *arg)
 {
+	const char *path = arg;
 	int rc, fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct bcnl *nl;
 
 	if (fd < 0)
 		return ctl_fail("%s: cannot open %s to pin it: %s", ctl.path, path,
 				strerror(errno));
-	rc = filecmd_send(nl, BC_CMD_PIN_ADD, path, fd, NULL);
+	rc = bcnl_open(&nl);
+	if (!rc) {
+		rc = filecmd_send(nl, BC_CMD_PIN_ADD, path, fd, NULL) ? CTL_FAILED : CTL_OK;
+		bcnl_close(nl);
+	}
 	close(fd);
-	return rc ? CTL_FAILED : CTL_OK;
+	return rc;
+}
+
+static int attach_pinned(struct bcnl *nl, const struct disk_wish *wish, char *path)
+{
+	pid_t child = 0;
+	sigset_t old;
+	int rc;
+
+	interrupt_hold(&old);
+	rc = disk_attach(nl, wish);
+	if (!rc) {
+		rc = interrupt_run(&old, pin_step, path, &child);
+		/* Nobody was told of it; who looks at it all the same, as udev does, may fail. */
+		if (rc)
+			disk_detach(nl, wish->name, true);
+		if (rc == INTERRUPT_HIT)
+			waitpid(child, NULL, 0);
+	}
+	interrupt_release(&old);
+	return rc == INTERRUPT_HIT ? CTL_FAILED : rc;
 }
 
 static int show_attached(struct bcnl *nl, const char *name, const char *path)
@@ -122,16 +151,13 @@ static int attach(struct bcnl *nl, const struct attach_request *request)
 {
 	const char *name = request->wish.name;
 	char path[DISKNAME_PATH];
-	int rc = disk_attach(nl, &request->wish);
+	int rc;
 
+	diskname_path(name, path);
+	rc = request->pin ? attach_pinned(nl, &request->wish, path) :
+			    disk_attach(nl, &request->wish);
 	if (rc)
 		return rc;
-	diskname_path(name, path);
-	if (request->pin && pin(nl, path)) {
-		/* Nobody was told of it; who looks at it all the same, as udev does, may fail. */
-		disk_detach(nl, name, true);
-		return CTL_FAILED;
-	}
 	rc = show_attached(nl, name, path);
 	if (!rc && request->prefetch)
 		rc = prefetch_path(nl, path);
@@ -305,7 +331,8 @@ static const struct command disk_detach_command = {
 "it is tried for some seconds.\n"
 "\n"
 "Options\n"
-"      --force  detach it even so: reads of it fail from now on\n"
+"      --force  detach it even so: what waits fails, a filesystem on it gets errors; who reads the\n"
+"               device itself finds its end there, and a copy of it that was under way is short\n"
 "\n"
 "Example\n"
 "  umount /mnt/imagenet && cachectl disk detach imagenet\n",

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cachectl.h"
@@ -17,6 +18,7 @@
 #include "filecmd.h"
 #include "format.h"
 #include "imagebuild.h"
+#include "interrupt.h"
 #include "mountapi.h"
 #include "mountinfo.h"
 #include "output.h"
@@ -125,7 +127,9 @@ struct mount_request {
 	struct disk_wish wish;
 	const char *name, *volume, *type, *target;
 	char node[DISKNAME_PATH];
+	dev_t dev;		/* the disk's */
 	bool prefetch;
+	bool mounted;		/* found to be */
 };
 
 /* What is on the disk, of malloc(); NULL if that is not known. */
@@ -222,20 +226,59 @@ static int show_mounted(const struct mount_request *request)
 	return out_json(stdout, answer, 0);
 }
 
+static int mount_step(void *request)
+{
+	return mount_disk(request);
+}
+
+static void match_disk(const struct mountinfo *mount, void *arg)
+{
+	struct mount_request *request = arg;
+
+	if (mount->dev == request->dev && !strcmp(mount->target, request->target))
+		request->mounted = true;
+}
+
+/* Nobody was told of the disk; who looks at it all the same, as udev does, may fail. */
+static void undo_mount(struct bcnl *nl, struct mount_request *request, pid_t child)
+{
+	disk_detach(nl, request->wish.name, true);
+	if (child <= 0)
+		return;
+	/* What it waited for has failed. It may have been done before it was killed. */
+	waitpid(child, NULL, 0);
+	mountinfo_each(match_disk, request);
+	if (request->mounted)
+		umount2(request->target, UMOUNT_NOFOLLOW | MNT_DETACH);
+}
+
+static int attach_and_mount(struct bcnl *nl, struct mount_request *request)
+{
+	struct stat st;
+	pid_t child = 0;
+	sigset_t old;
+	int rc;
+
+	interrupt_hold(&old);
+	rc = disk_attach(nl, &request->wish);
+	if (!rc) {
+		diskname_path(request->wish.name, request->node);
+		if (!stat(request->node, &st))
+			request->dev = st.st_rdev;
+		rc = interrupt_run(&old, mount_step, request, &child);
+		if (rc)
+			undo_mount(nl, request, rc == INTERRUPT_HIT ? child : 0);
+	}
+	interrupt_release(&old);
+	return rc == INTERRUPT_HIT ? CTL_FAILED : rc;
+}
+
 static int image_mount(struct bcnl *nl, struct mount_request *request)
 {
-	int rc = disk_attach(nl, &request->wish);
+	int rc = attach_and_mount(nl, request);
 
-	if (rc)
-		return rc;
-	diskname_path(request->wish.name, request->node);
-	rc = mount_disk(request);
-	if (rc) {
-		/* Nobody was told of it; who looks at it all the same, as udev does, may fail. */
-		disk_detach(nl, request->wish.name, true);
-		return rc;
-	}
-	rc = show_mounted(request);
+	if (!rc)
+		rc = show_mounted(request);
 	if (!rc && request->prefetch)
 		rc = prefetch_path(nl, request->node);
 	return rc;

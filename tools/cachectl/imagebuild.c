@@ -26,6 +26,22 @@
 #define WORDS	8
 #define COMPRESS_MAX	200		/* of the name of an algorithm, with its options */
 
+/* Programs that run, tar and mkfs.erofs at most; for the handler of signals, too. */
+#define RUNNING	2
+static _Atomic pid_t running[RUNNING];
+
+static void note_running(pid_t old, pid_t new)
+{
+	size_t i;
+
+	for (i = 0; i < RUNNING; i++) {
+		if (running[i] == old) {
+			running[i] = new;
+			return;
+		}
+	}
+}
+
 /* Run a program. @in: its standard input, or -1; @out: its standard output; -1: our stderr. */
 static int start(const char *const *argv, int in, int out, pid_t *pid)
 {
@@ -38,6 +54,8 @@ static int start(const char *const *argv, int in, int out, pid_t *pid)
 	posix_spawn_file_actions_adddup2(&files, out >= 0 ? out : STDERR_FILENO, STDOUT_FILENO);
 	error = posix_spawnp(pid, argv[0], &files, NULL, (char *const *)argv, environ);
 	posix_spawn_file_actions_destroy(&files);
+	if (!error)
+		note_running(0, *pid);
 	if (error == ENOENT)
 		return ctl_fail("%s: there is no %s; install %s", ctl.path, argv[0],
 				strcmp(argv[0], MKFS) ? argv[0] : "erofs-utils");
@@ -47,9 +65,12 @@ static int start(const char *const *argv, int in, int out, pid_t *pid)
 
 static int finish(const char *program, pid_t pid)
 {
+	pid_t ended;
 	int status;
 
-	if (waitpid(pid, &status, 0) < 0)
+	ended = waitpid(pid, &status, 0);
+	note_running(pid, 0);
+	if (ended < 0)
 		return ctl_fail("%s: %s: %s", ctl.path, program, strerror(errno));
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		return CTL_OK;
@@ -185,6 +206,15 @@ static char part[PATH_MAX];
 
 static void on_signal(int number)
 {
+	size_t i;
+
+	/* They would go on to write what is gone, or make it anew. */
+	for (i = 0; i < RUNNING; i++)
+		if (running[i] > 0)
+			kill(running[i], SIGKILL);
+	for (i = 0; i < RUNNING; i++)
+		if (running[i] > 0)
+			waitpid(running[i], NULL, 0);
 	if (*part)
 		unlink(part);
 	/* By default it ends the process, once the handler returns. */
