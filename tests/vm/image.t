@@ -10,7 +10,9 @@
 import json
 import os
 import signal
+import subprocess
 import tarfile
+import time
 import urllib.request
 
 import diskimage
@@ -167,6 +169,23 @@ t.drop_caches(3)
 t.same(diskimage.wrong(MNT, sums), [], "the daemon killed: the tree is right")
 answer = json.loads(image("umount", MNT, "--json").stdout)
 t.same(answer["name"], "mine", "unmounted")
+
+# --- an interrupt while the store does not answer. This daemon says how long the object is, and no more.
+
+h.io_flusher()
+device = h.Device()
+t.same(device.hello(), 0, "a daemon that fetches nothing")
+p = subprocess.Popen(["cachectl", "image", "mount", f"{SOURCE}/never", MNT, "--volume", SOURCE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+asked = t.wait_for(lambda: nl.requests(h.RESOLVE), 20)
+t.same(nl.answer(asked[0][h.R_ID], h.OK, "etag-1", 1 << 20, 1000000000), 0, "it tells a mount how long the object is")
+t.ok(t.wait_for(lambda: nl.requests(h.FETCH), 20) and disks() == ["never"], "... which waits for its first byte", nl.requests(), disks())
+begin = time.monotonic()
+p.send_signal(signal.SIGINT)
+p.wait(60)
+t.same((p.returncode, disks()), (-signal.SIGINT, []), "... interrupted, it leaves no disk", p.stdout.read())
+t.ok(time.monotonic() - begin < 20, "... at once", time.monotonic() - begin)
+t.ok(not os.path.ismount(MNT), "... and no mount")
+device.close()
 t.run("cachectl", "device", "detach", RAW)
 nl.close()
 t.ok(t.unloaded(), "the module is unloaded")
