@@ -11,7 +11,7 @@
 #                      lockdep, kmemleak, fault injection (built on first use, 10 to 20 minutes)
 # make kunit           the suites of kmod/kunit/, in the debug kernel
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
-# make bench B=name    a benchmark: hit, in a VM; replay, of eviction and index in userspace
+# make bench B=name    a benchmark: hit, disk, files, in a VM; replay, of eviction and index in userspace
 # make install         daemon, CLI, their manual, and the module's sources for DKMS
 # make install-module  the module for KVERSION, without DKMS
 #                      DESTDIR and PREFIX are heeded
