@@ -162,7 +162,7 @@ def rounds(text, fetched):
 
 rounds("cold", True)
 rounds("warm", False)
-p = mount("erofs.img", "--prefetch", "--name", "mine", "--json")
+p = mount(f"{diskimage.KINDS[-1]}.img", "--prefetch", "--name", "mine", "--json")
 t.ok(p.returncode == 0 and '"target"' in p.stdout, "mounted by another name, and prefetched", p.stdout)
 daemon.stop(signal.SIGKILL)
 t.drop_caches(3)
