@@ -257,19 +257,18 @@ static struct bio *chunk_bio(struct bc_tier *tier, blk_opf_t op, const struct bc
 	return bio;
 }
 
-/* Straight into the caller's segments. The device reads whole sectors; the rest is zeroed after. */
+/*
+ * Straight into the caller's segments. The device reads whole sectors; the rest is zeroed after.
+ * The bio has no table of its own, as a clone has none: the caller's stays until done().
+ */
 static void read_direct(struct bc_io *io)
 {
-	u32 left = round_up(valid_length(io), io->tier->sector_mask + 1), i;
-	struct bio *bio = chunk_bio(io->tier, REQ_OP_READ, io, io->pos & (BC_CHUNK_SIZE - 1),
-				    io->nr_bvecs);
+	struct bio *bio = chunk_bio(io->tier, REQ_OP_READ, io, io->pos & (BC_CHUNK_SIZE - 1), 0);
 
-	for (i = 0; i < io->nr_bvecs && left; i++) {
-		u32 part = min(left, io->bvecs[i].bv_len);
-
-		__bio_add_page(bio, io->bvecs[i].bv_page, part, io->bvecs[i].bv_offset);
-		left -= part;
-	}
+	bio_set_flag(bio, BIO_CLONED);
+	bio->bi_io_vec = io->bvecs;
+	bio->bi_vcnt = io->nr_bvecs;
+	bio->bi_iter.bi_size = round_up(valid_length(io), io->tier->sector_mask + 1);
 	bio->bi_end_io = read_endio;
 	bio->bi_private = io;
 	submit_bio(bio);

@@ -26,7 +26,7 @@ struct read {
 	struct bc_io io;
 	struct bio *bio;		/* the sender's */
 	unsigned long start_time;	/* for statistics */
-	struct bio own;			/* never sent: has the table of segments */
+	struct bio own;			/* never sent: may have the table of segments */
 };
 
 static struct bio_set reads;
@@ -99,6 +99,19 @@ static u32 count_segments(const struct bio *bio)
 	return count;
 }
 
+/* Is the bio's table just what is read? Then it has as many bytes: what is left of one has less. */
+static bool is_whole(struct bio *bio)
+{
+	u32 bytes = 0, i;
+
+	/* Of a clone's table others may say how long it is. */
+	if (bio_flagged(bio, BIO_CLONED))
+		return false;
+	for (i = 0; i < bio->bi_vcnt; i++)
+		bytes += bio->bi_io_vec[i].bv_len;
+	return bytes == bio->bi_iter.bi_size;
+}
+
 /* Of small reads nothing is written down: those of many processors would share the line. */
 static bool is_long(u32 length)
 {
@@ -117,24 +130,35 @@ static void read_ahead(struct bc_disk *disk, u64 pos, u32 length)
 				bc_streams_window());
 }
 
-/* Segments are copied: the bio's own may begin before it, and end behind it. */
-static struct read *read_new(struct bc_disk *disk, struct bio *bio)
+static void copy_segments(struct bc_io *io, const struct bio *bio, struct bio_vec *to)
 {
-	struct bio *own = bio_alloc_bioset(NULL, count_segments(bio), REQ_OP_READ, GFP_NOIO,
-					   &reads);
-	struct read *read = container_of(own, struct read, own);
-	struct bc_io *io = &read->io;
 	struct bvec_iter iter;
 	struct bio_vec bvec;
 
+	io->bvecs = to;
+	bio_for_each_bvec(bvec, bio, iter)
+		io->bvecs[io->nr_bvecs++] = bvec;
+}
+
+static struct read *read_new(struct bc_disk *disk, struct bio *bio)
+{
+	bool whole = is_whole(bio);
+	struct bio *own = bio_alloc_bioset(NULL, whole ? 0 : count_segments(bio), REQ_OP_READ,
+					   GFP_NOIO, &reads);
+	struct read *read = container_of(own, struct read, own);
+	struct bc_io *io = &read->io;
+
 	read->bio = bio;
 	memset(io, 0, sizeof(*io));
+	if (whole) {
+		io->bvecs = bio->bi_io_vec;
+		io->nr_bvecs = bio->bi_vcnt;
+	} else {
+		copy_segments(io, bio, own->bi_io_vec);
+	}
 	io->object = disk->object;
 	io->pos = bio->bi_iter.bi_sector << SECTOR_SHIFT;
 	io->length = bio->bi_iter.bi_size;
-	io->bvecs = own->bi_io_vec;
-	bio_for_each_bvec(bvec, bio, iter)
-		io->bvecs[io->nr_bvecs++] = bvec;
 	/* Read-ahead of the page cache's, too: the page that somebody waits for is among it. */
 	io->priority = BC_PRIORITY_DEMAND;
 	/* It may be memory of a process, or a part of a page. */
