@@ -13,9 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "config.h"
 #include "log.h"
-#include "store/http.h"
+#include "store/azure.h"
 #include "store/listing.h"
 #include "store/sharedkey.h"
 #include "store/store.h"
@@ -23,15 +22,6 @@
 #include "util.h"
 
 #define LIST_RESULTS	"5000"
-
-struct azure {
-	char *origin;			/* "https://HOST:PORT" */
-	char *base;			/* "/CONTAINER" or "/ACCOUNT/CONTAINER" */
-	char *version;			/* x-ms-version */
-	char *ca_file;
-	char *proxy;
-	struct bc_auth auth;
-};
 
 static void azure_close(struct bc_store *store)
 {
@@ -122,14 +112,6 @@ err_memory:
 	return false;
 }
 
-/* What one request says, beside what all say. */
-struct draft {
-	char *path;			/* on the wire */
-	char *query;			/* on the wire, or NULL */
-	char range[64];			/* "bytes=0-9", or "" */
-	char if_match[BC_ETAG_MAX + 3];	/* quoted, or "" */
-};
-
 static bool add_header(struct curl_slist **headers, const char *line)
 {
 	struct curl_slist *more = curl_slist_append(*headers, line);
@@ -144,37 +126,53 @@ static bool add_value(struct curl_slist **headers, const char *name, const char 
 {
 	char line[256];
 
-	if (!*value)
+	if (!value || !*value)
 		return true;
 	snprintf(line, sizeof(line), "%s: %s", name, value);
 	return add_header(headers, line);
 }
 
-static bool add_signature(const struct azure *azure, const struct draft *draft,
-			  const struct bc_transfer *transfer, const char *date,
-			  const char *version, struct curl_slist **headers)
+static bool add_signature(const struct azure *azure, const struct bc_draft *draft,
+			  const char *date, const char *version, struct curl_slist **headers)
 {
 	struct bc_sign_request sign = {
-		.verb = transfer->verb == BC_VERB_HEAD ? "HEAD" : "GET",
+		.verb = draft->method,
+		.content_length = draft->body.length,
+		.content_md5 = draft->md5,
 		.if_match = draft->if_match,
+		.if_none_match = draft->if_none_match,
 		.range = draft->range,
 		.path = draft->path,
 		.query = draft->query,
 		.headers = { date, version },
 	};
+	unsigned int i;
 	char *line;
 	bool added;
 
+	_Static_assert(2 + BC_META_LINES <= BC_SIGN_HEADERS, "all that is sent is signed");
 	if (azure->auth.type != BC_AUTH_SHARED_KEY)
 		return true;
+	for (i = 0; i < draft->meta_count; i++)
+		sign.headers[2 + i] = draft->meta[i];
 	line = bc_sharedkey_authorization(&sign, azure->auth.account, &azure->auth.secret);
 	added = line && add_header(headers, line);
 	free(line);
 	return added;
 }
 
-static bool make_headers(const struct azure *azure, const struct draft *draft,
-			 const struct bc_transfer *transfer, struct curl_slist **headers)
+static bool add_meta(const struct bc_draft *draft, struct curl_slist **headers)
+{
+	unsigned int i;
+
+	for (i = 0; i < draft->meta_count; i++)
+		if (!add_header(headers, draft->meta[i]))
+			return false;
+	return true;
+}
+
+static bool make_headers(const struct azure *azure, const struct bc_draft *draft,
+			 struct curl_slist **headers)
 {
 	char date[64], version[64];
 	time_t now = time(NULL);
@@ -186,11 +184,15 @@ static bool make_headers(const struct azure *azure, const struct draft *draft,
 	return add_header(headers, date) && add_header(headers, version) &&
 	       add_value(headers, "Range", draft->range) &&
 	       add_value(headers, "If-Match", draft->if_match) &&
-	       add_header(headers, "Accept:") &&
-	       add_signature(azure, draft, transfer, date, version, headers);
+	       add_value(headers, "If-None-Match", draft->if_none_match) &&
+	       add_value(headers, "Content-MD5", draft->md5) &&
+	       add_meta(draft, headers) &&
+	       /* curl's own; to wait for a 100 costs a round trip for each block */
+	       add_header(headers, "Accept:") && add_header(headers, "Expect:") &&
+	       add_signature(azure, draft, date, version, headers);
 }
 
-static char *make_url(const struct azure *azure, const struct draft *draft)
+static char *make_url(const struct azure *azure, const struct bc_draft *draft)
 {
 	struct bc_text text = { 0 };
 	const char *glue = "?";
@@ -210,7 +212,7 @@ static char *make_url(const struct azure *azure, const struct draft *draft)
 }
 
 static bool draft_object(const struct azure *azure, const struct bc_transfer *transfer,
-			 struct draft *draft)
+			 struct bc_draft *draft)
 {
 	struct bc_text path = { 0 };
 
@@ -218,6 +220,7 @@ static bool draft_object(const struct azure *azure, const struct bc_transfer *tr
 	bc_text_put(&path, "/");
 	bc_text_encode(&path, transfer->path, "/");
 	draft->path = bc_text_take(&path);
+	draft->method = transfer->verb == BC_VERB_HEAD ? "HEAD" : "GET";
 	if (transfer->verb == BC_VERB_GET) {
 		snprintf(draft->range, sizeof(draft->range), "bytes=%llu-%llu",
 			 (unsigned long long)transfer->offset,
@@ -229,7 +232,8 @@ static bool draft_object(const struct azure *azure, const struct bc_transfer *tr
 	return draft->path;
 }
 
-static bool draft_list(const struct azure *azure, const struct bc_list *list, struct draft *draft)
+static bool draft_list(const struct azure *azure, const struct bc_list *list,
+		       struct bc_draft *draft)
 {
 	struct bc_text query = { 0 };
 
@@ -244,6 +248,7 @@ static bool draft_list(const struct azure *azure, const struct bc_list *list, st
 		bc_text_put(&query, "&marker=");
 		bc_text_encode(&query, list->marker, "");
 	}
+	draft->method = "GET";
 	draft->path = strdup(azure->base);
 	draft->query = bc_text_take(&query);
 	return draft->path && draft->query;
@@ -282,31 +287,59 @@ static const struct bc_transfer_ops list_ops = {
 };
 
 static bool make_draft(const struct azure *azure, struct bc_transfer *transfer,
-		       struct draft *draft)
+		       struct bc_draft *draft)
 {
 	struct bc_list *list = (struct bc_list *)transfer;
 
+	draft->ops = transfer->ops;
 	if (transfer->verb != BC_VERB_LIST)
-		return draft_object(azure, transfer, draft);
+		return draft_object(azure, transfer, draft) &&
+		       (transfer->verb < BC_VERB_BLOCKS ||
+			bc_azure_draft_write(transfer, draft));
+	draft->ops = &list_ops;
 	list->parser = bc_listing_create(list);
 	return list->parser && draft_list(azure, list, draft);
+}
+
+/* What needs no request, or must not make one. */
+static bool answer_here(const struct azure *azure, struct bc_transfer *transfer)
+{
+	struct bc_result *result = &transfer->result;
+
+	if (transfer->verb == BC_VERB_DISCARD) {
+		bc_result_set(result, BC_DONE_OK, false, "staged blocks go by themselves");
+		result->answer = BC_ANSWER_DONE;
+		return true;
+	}
+	if (transfer->verb >= BC_VERB_BLOCKS && azure->auth.type == BC_AUTH_ANONYMOUS) {
+		bc_result_set(result, BC_DONE_DENIED, false,
+			      "anonymous access cannot write; give the volume a key or a SAS");
+		result->answer = BC_ANSWER_DENIED;
+		return true;
+	}
+	return false;
 }
 
 static void azure_start(struct bc_transfer *transfer, struct bc_net *net)
 {
 	const struct azure *azure = transfer->store->private;
-	struct bc_http_request request = {
-		.ca_file = azure->ca_file,
-		.proxy = azure->proxy,
-		.ops = transfer->verb == BC_VERB_LIST ? &list_ops : transfer->ops,
-	};
-	struct draft draft = { 0 };
-	bool good = make_draft(azure, transfer, &draft) &&
-		    make_headers(azure, &draft, transfer, &request.headers) &&
-		    (request.url = make_url(azure, &draft));
+	struct bc_http_request request = { .ca_file = azure->ca_file, .proxy = azure->proxy };
+	struct bc_draft draft = { .method = "GET", .ops = transfer->ops };
+	bool good;
 
+	if (answer_here(azure, transfer)) {
+		transfer->ops->end(transfer);
+		return;
+	}
+	good = make_draft(azure, transfer, &draft) &&
+	       make_headers(azure, &draft, &request.headers) &&
+	       (request.url = make_url(azure, &draft));
 	free(draft.path);
 	free(draft.query);
+	request.ops = draft.ops;
+	request.body = draft.body;
+	if (strcmp(draft.method, "GET") && strcmp(draft.method, "HEAD"))
+		request.method = draft.method;
 	if (good) {
 		bc_http_start(transfer, net, &request);
 		return;
@@ -319,6 +352,7 @@ static void azure_start(struct bc_transfer *transfer, struct bc_net *net)
 static void azure_cancel(struct bc_transfer *transfer, struct bc_net *net)
 {
 	bc_http_cancel(transfer, net);
+	bc_azure_forget_write(transfer);
 	if (transfer->verb == BC_VERB_LIST) {
 		struct bc_list *list = (struct bc_list *)transfer;
 
@@ -329,7 +363,7 @@ static void azure_cancel(struct bc_transfer *transfer, struct bc_net *net)
 
 const struct bc_store_ops bc_azure_ops = {
 	.scheme = "azure",
-	.capabilities = BC_STORE_LISTS,
+	.capabilities = BC_STORE_LISTS | BC_STORE_WRITES,
 	.open = azure_open,
 	.close = azure_close,
 	.start = azure_start,

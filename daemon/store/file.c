@@ -21,7 +21,7 @@
 
 #include "config.h"
 #include "log.h"
-#include "store/store.h"
+#include "store/file.h"
 #include "util.h"
 
 #define READ_SIZE	(256U << 10)
@@ -38,10 +38,18 @@ struct file_store {
 	int fd;				/* O_PATH, opened at first use */
 };
 
-static int open_beneath(int directory, const char *path, uint64_t flags)
+/**
+ * bc_file_open_beneath - open what lies below a directory
+ * @directory: file descriptor
+ * @path: relative
+ * @flags: of open(2)
+ * @mode: with O_CREAT
+ */
+int bc_file_open_beneath(int directory, const char *path, uint64_t flags, unsigned int mode)
 {
 	struct open_how how = {
 		.flags = flags | O_CLOEXEC,
+		.mode = mode,
 		/* No other mount either: below one may lie a blobcache that waits for us. */
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
 	};
@@ -120,7 +128,13 @@ static bool file_open(struct bc_store *store, const struct bc_volume *volume,
 	return true;
 }
 
-static void set_errno(struct bc_result *result, const char *what, int error)
+/**
+ * bc_file_set_errno - say that a call failed
+ * @result: of the transfer
+ * @what: the call
+ * @error: its errno
+ */
+void bc_file_set_errno(struct bc_result *result, const char *what, int error)
 {
 	enum bc_done_status status = BC_DONE_FAILED;
 	bool retry = false;
@@ -152,7 +166,12 @@ static void set_errno(struct bc_result *result, const char *what, int error)
 	bc_result_set(result, status, retry, "%s: %s", what, strerror(error));
 }
 
-static void set_object(struct bc_object *object, const struct stat *st)
+/**
+ * bc_file_set_object - which version a file is
+ * @object: out
+ * @st: of the file
+ */
+void bc_file_set_object(struct bc_object *object, const struct stat *st)
 {
 	object->size = (uint64_t)st->st_size;
 	object->last_modified = st->st_mtim.tv_sec;
@@ -189,14 +208,14 @@ static bool read_head(struct bc_transfer *transfer, int fd)
 	struct stat st;
 
 	if (!stat_settled(fd, &st)) {
-		set_errno(result, "stat", errno);
+		bc_file_set_errno(result, "stat", errno);
 		return false;
 	}
 	if (!S_ISREG(st.st_mode)) {
 		bc_result_set(result, BC_DONE_UNSUPPORTED, false, "not a regular file");
 		return false;
 	}
-	set_object(&transfer->object, &st);
+	bc_file_set_object(&transfer->object, &st);
 	if (transfer->want && (strcmp(transfer->want->etag, transfer->object.etag) ||
 			       transfer->want->size != transfer->object.size)) {
 		bc_result_set(result, BC_DONE_CHANGED, false, "it has another version now");
@@ -219,7 +238,7 @@ static bool unchanged(const struct bc_transfer *transfer, int fd)
 
 	if (fstat(fd, &st))
 		return false;
-	set_object(&now, &st);
+	bc_file_set_object(&now, &st);
 	return !strcmp(now.etag, transfer->object.etag);
 }
 
@@ -253,7 +272,7 @@ static void read_range(struct bc_transfer *transfer, int fd, char *bytes)
 		ssize_t got = read_full(fd, bytes, length, at);
 
 		if (got < 0) {
-			set_errno(&transfer->result, "read", errno);
+			bc_file_set_errno(&transfer->result, "read", errno);
 			return;
 		}
 		if ((size_t)got < length || !unchanged(transfer, fd)) {
@@ -273,12 +292,12 @@ static void get_range(struct bc_transfer *transfer, int directory)
 	int fd;
 
 	if (!bytes) {
-		set_errno(&transfer->result, "read", ENOMEM);
+		bc_file_set_errno(&transfer->result, "read", ENOMEM);
 		return;
 	}
-	fd = open_beneath(directory, transfer->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	fd = bc_file_open_beneath(directory, transfer->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	if (fd < 0) {
-		set_errno(&transfer->result, "open", errno);
+		bc_file_set_errno(&transfer->result, "open", errno);
 	} else {
 		if (read_head(transfer, fd))
 			read_range(transfer, fd, bytes);
@@ -290,16 +309,18 @@ static void get_range(struct bc_transfer *transfer, int directory)
 /* Also says what a path is before it is opened: to open a device can do things. */
 static bool get_head(struct bc_transfer *transfer, int directory)
 {
-	int fd = open_beneath(directory, transfer->path, O_PATH);
+	int fd = bc_file_open_beneath(directory, transfer->path, O_PATH, 0);
 	bool good;
 
 	if (fd < 0) {
-		set_errno(&transfer->result, "open", errno);
+		bc_file_set_errno(&transfer->result, "open", errno);
 		return false;
 	}
 	good = read_head(transfer, fd);
+	if (good && transfer->verb == BC_VERB_HEAD)
+		bc_file_get_meta(&transfer->meta, fd);
 	close(fd);
-	return good;
+	return good && (!transfer->durable || bc_file_sync_name(transfer, directory));
 }
 
 static void list_directory(struct bc_list *list, int directory, const char *prefix,
@@ -312,7 +333,8 @@ static void list_name(struct bc_list *list, int fd, const char *prefix, const ch
 	struct stat st;
 	char *path;
 
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW))
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) ||
+	    !strncmp(name, BC_FILE_STAGED, strlen(BC_FILE_STAGED)))
 		return;
 	entry.directory = S_ISDIR(st.st_mode);
 	if (!entry.directory && !S_ISREG(st.st_mode))
@@ -321,13 +343,13 @@ static void list_name(struct bc_list *list, int fd, const char *prefix, const ch
 		return;
 	entry.name = path;
 	if (entry.directory && list->recursive) {
-		int inner = open_beneath(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		int inner = bc_file_open_beneath(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 
 		if (inner >= 0)
 			list_directory(list, inner, path, depth + 1);
 	} else {
 		if (!entry.directory)
-			set_object(&entry.object, &st);
+			bc_file_set_object(&entry.object, &st);
 		list->entry(list, &entry);
 	}
 	free(path);
@@ -354,12 +376,12 @@ static void get_list(struct bc_transfer *transfer, int directory)
 {
 	struct bc_list *list = (struct bc_list *)transfer;
 	const char *path = *transfer->path ? transfer->path : ".";
-	int fd = open_beneath(directory, path, O_RDONLY | O_DIRECTORY);
+	int fd = bc_file_open_beneath(directory, path, O_RDONLY | O_DIRECTORY, 0);
 
 	free(list->marker);
 	list->marker = NULL;
 	if (fd < 0) {
-		set_errno(&transfer->result, "open", errno);
+		bc_file_set_errno(&transfer->result, "open", errno);
 		return;
 	}
 	bc_result_set(&transfer->result, BC_DONE_OK, false, "ok");
@@ -376,6 +398,8 @@ static void file_start(struct bc_transfer *transfer, struct bc_net *net)
 		bc_result_set(&transfer->result, BC_DONE_FAILED, true, "%s", text);
 	} else if (transfer->verb == BC_VERB_LIST) {
 		get_list(transfer, fd);
+	} else if (transfer->verb >= BC_VERB_BLOCKS) {
+		bc_file_write(transfer, fd);
 	} else if (get_head(transfer, fd)) {
 		if (transfer->verb == BC_VERB_GET)
 			get_range(transfer, fd);
@@ -387,7 +411,7 @@ static void file_start(struct bc_transfer *transfer, struct bc_net *net)
 
 const struct bc_store_ops bc_file_ops = {
 	.scheme = "file",
-	.capabilities = BC_STORE_BLOCKS | BC_STORE_LISTS,
+	.capabilities = BC_STORE_BLOCKS | BC_STORE_LISTS | BC_STORE_WRITES,
 	.open = file_open,
 	.close = file_close,
 	.start = file_start,

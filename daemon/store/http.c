@@ -8,10 +8,13 @@
 #include <sys/queue.h>
 
 #include "log.h"
+#include "store/error_body.h"
 #include "store/reply.h"
 #include "util.h"
 
 #define RECEIVE_BUFFER	(512L << 10)
+#define SEND_BUFFER	(512L << 10)
+#define SEND_BUFFER_MIN	(16L << 10)	/* curl takes no less */
 #define SLOW_BYTES	1024L		/* per second; less for SLOW_SECONDS is too slow */
 #define SLOW_SECONDS	10L
 #define IDLE_SECONDS	50L
@@ -29,6 +32,9 @@ struct http {
 	bool good;
 	bool stopped;			/* the caller's callback said so */
 	uint64_t received;		/* body bytes */
+	uint64_t sent;			/* of the request's body; goes back if it is sent again */
+	size_t error_length;
+	char error_body[BC_ERROR_BODY_MAX];
 	int64_t heard_ms;		/* when something came last */
 	char error[CURL_ERROR_SIZE];
 };
@@ -135,7 +141,7 @@ static size_t on_header(char *line, size_t one, size_t length, void *context)
 	return length * one;
 }
 
-/* At the first byte of the body, or at the end if it has none. */
+/* At the first byte of the body, or at the end if it has none or tells of an error. */
 static bool check_reply(struct http *http)
 {
 	struct bc_transfer *transfer = http->transfer;
@@ -143,6 +149,9 @@ static bool check_reply(struct http *http)
 	if (http->checked)
 		return http->good;
 	http->checked = true;
+	if (http->reply.status >= 300 && !*http->reply.code)
+		bc_error_body_code(http->error_body, http->error_length, http->reply.code,
+				   sizeof(http->reply.code));
 	http->good = bc_reply_check(&http->reply, transfer);
 	if (http->good && http->request.ops->begin && !http->request.ops->begin(transfer)) {
 		http->stopped = true;
@@ -151,31 +160,77 @@ static bool check_reply(struct http *http)
 	return http->good;
 }
 
+/* A short error text is read to its end, so that the connection lives on. */
+static size_t take_error(struct http *http, const char *bytes, size_t length)
+{
+	size_t part = bc_min(length, sizeof(http->error_body) - http->error_length);
+
+	memcpy(http->error_body + http->error_length, bytes, part);
+	http->error_length += part;
+	return http->received <= ERROR_BODY_MAX ? length : 0;
+}
+
+static uint64_t body_limit(const struct http *http)
+{
+	switch (http->transfer->verb) {
+	case BC_VERB_GET:
+		return bc_reply_body(&http->reply);
+	case BC_VERB_LIST:
+	case BC_VERB_BLOCKS:
+		return LIST_BODY_MAX;
+	default:
+		return ERROR_BODY_MAX;
+	}
+}
+
 static size_t on_body(char *bytes, size_t one, size_t length, void *context)
 {
 	struct http *http = context;
 	struct bc_transfer *transfer = http->transfer;
-	uint64_t limit;
 
 	length *= one;
 	http->heard_ms = bc_now_ms();
 	http->received += length;
-	if (!check_reply(http)) {
-		/* A short error text is read to its end, so that the connection lives on. */
-		bool error = http->reply.status >= 300;
-
-		return !http->stopped && error && http->received <= ERROR_BODY_MAX ? length : 0;
-	}
-	limit = transfer->verb == BC_VERB_GET ? bc_reply_body(&http->reply) : LIST_BODY_MAX;
-	if (http->received > limit) {
+	if (http->reply.status >= 300)
+		return take_error(http, bytes, length);
+	if (!check_reply(http))
+		return 0;
+	if (http->received > body_limit(http)) {
 		bc_result_set(&transfer->result, BC_DONE_FAILED, true, "more bytes than the reply's head said");
 		http->good = false;
 		return 0;
 	}
-	if (http->request.ops->data(transfer, bytes, length))
+	/* What comes with a success that has no body is nothing that we know. */
+	if (bc_verb_writes(transfer->verb) || http->request.ops->data(transfer, bytes, length))
 		return length;
 	http->stopped = true;
 	return 0;
+}
+
+static size_t on_send(char *to, size_t one, size_t length, void *context)
+{
+	struct http *http = context;
+	uint64_t left = http->request.body.length - http->sent;
+
+	length = bc_min(length * one, left);
+	http->heard_ms = bc_now_ms();
+	if (length && !http->request.body.read(http->transfer, http->sent, to, length)) {
+		http->stopped = true;
+		return CURL_READFUNC_ABORT;
+	}
+	http->sent += length;
+	return length;
+}
+
+/* A connection that turned out to be dead has the body sent anew on another. */
+static int on_seek(void *context, curl_off_t offset, int origin)
+{
+	struct http *http = context;
+
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > http->request.body.length)
+		return CURL_SEEKFUNC_CANTSEEK;
+	http->sent = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
 }
 
 static void set_tls(struct http *http)
@@ -203,8 +258,34 @@ static void set_transport(struct http *http)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transfer->connect_timeout_ms);
+	/* A store may think long about what was sent to it; end_stalled() says how long. */
+	if (bc_verb_writes(transfer->verb))
+		return;
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, SLOW_SECONDS);
+}
+
+/* Under a limit no more at once than a second's worth: silence would be taken for a stall. */
+static long send_buffer(uint64_t bytes_per_second)
+{
+	if (!bytes_per_second || bytes_per_second >= SEND_BUFFER)
+		return SEND_BUFFER;
+	return bytes_per_second < SEND_BUFFER_MIN ? SEND_BUFFER_MIN : (long)bytes_per_second;
+}
+
+static void set_body(struct http *http)
+{
+	uint64_t limit = http->transfer->bytes_per_second;
+	CURL *easy = http->easy;
+
+	curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)http->request.body.length);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_READDATA, http);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, send_buffer(limit));
+	curl_easy_setopt(easy, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)limit);
 }
 
 static void set_request(struct http *http)
@@ -224,6 +305,10 @@ static void set_request(struct http *http)
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, http);
 	if (http->transfer->verb == BC_VERB_HEAD)
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+	if (http->request.body.read)
+		set_body(http);
+	if (http->request.method)
+		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, http->request.method);
 }
 
 static void fail_start(struct bc_transfer *transfer, struct bc_http_request *request)
@@ -257,6 +342,8 @@ void bc_http_start(struct bc_transfer *transfer, struct bc_net *net,
 	http->good = false;
 	http->stopped = false;
 	http->received = 0;
+	http->sent = 0;
+	http->error_length = 0;
 	http->heard_ms = bc_now_ms();
 	http->error[0] = 0;
 	LIST_INSERT_HEAD(&net->running, http, link);
@@ -292,10 +379,17 @@ static void set_result(struct http *http, CURLcode code)
 	bool answered = http->reply.complete &&
 			(code == CURLE_OK || http->checked || http->reply.status >= 300);
 
+	/* The caller stopped it, and said why. */
+	if (http->stopped)
+		return;
 	if (answered)
 		check_reply(http);
 	if (http->stopped || (http->checked && !http->good))
 		return;
+	if (http->good && http->sent < http->request.body.length) {
+		bc_result_set(result, BC_DONE_FAILED, true, "answered before all was sent");
+		return;
+	}
 	if (code == CURLE_OK && http->good &&
 	    (transfer->verb != BC_VERB_GET || http->received == bc_reply_body(&http->reply)))
 		return;

@@ -15,7 +15,16 @@
 
 struct bc_net;
 
+/* What is sent; the same bytes may be asked for again. */
+struct bc_http_body {
+	uint64_t length;
+	/* false aborts, and the transfer's result is set then */
+	bool (*read)(struct bc_transfer *transfer, uint64_t offset, void *to, size_t length);
+};
+
 struct bc_http_request {
+	const char *method;		/* NULL = GET or HEAD, as the verb says */
+	struct bc_http_body body;	/* without read(): none */
 	char *url;			/* may hold a SAS: never told; taken over */
 	struct curl_slist *headers;	/* taken over */
 	const char *ca_file;		/* NULL = the system's */

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <curl/curl.h>
 
+#include "store/meta.h"
 #include "util.h"
 
 /* Digits only, as strtoull() would also take signs and blanks. */
@@ -167,6 +168,10 @@ static void parse_header(struct bc_reply *reply, const char *name, size_t name_l
 		copy_word(reply->request_id, sizeof(reply->request_id), value, length);
 	else if (is_name(name, name_length, "x-ms-meta-hdi_isfolder"))
 		reply->directory = length == 4 && !strncasecmp(value, "true", 4);
+	else if (name_length > strlen(BC_META_PREFIX) &&
+		 !strncasecmp(name, BC_META_PREFIX, strlen(BC_META_PREFIX)))
+		bc_meta_value(&reply->meta, name + strlen(BC_META_PREFIX),
+			      name_length - strlen(BC_META_PREFIX), value, length);
 }
 
 static void parse_status(struct bc_reply *reply, const char *line, size_t length)
@@ -329,7 +334,34 @@ static bool check_success(const struct bc_reply *reply, struct bc_transfer *tran
 	}
 	memcpy(transfer->object.etag, reply->etag, sizeof(reply->etag));
 	transfer->object.last_modified = reply->last_modified;
+	transfer->meta = reply->meta;
 	bc_result_set(&transfer->result, BC_DONE_OK, false, "HTTP %u", reply->status);
+	return true;
+}
+
+/* The next version's ETag comes with a commit. */
+static bool check_write(const struct bc_reply *reply, struct bc_transfer *transfer,
+			enum bc_answer answer)
+{
+	struct bc_result *result = &transfer->result;
+	bool commit = transfer->verb == BC_VERB_COMMIT;
+
+	if (answer != BC_ANSWER_DONE) {
+		bc_result_set(result, BC_DONE_FAILED, true, "HTTP %u makes no sense here",
+			      reply->status);
+		return false;
+	}
+	if (commit && (reply->etag_weak || reply->etag_bad || !*reply->etag)) {
+		bc_result_set(result, BC_DONE_FAILED, true,
+			      "the store did not tell a usable ETag of what it committed");
+		return false;
+	}
+	if (commit) {
+		memcpy(transfer->object.etag, reply->etag, sizeof(reply->etag));
+		transfer->object.last_modified = reply->last_modified;
+	}
+	bc_result_set(result, BC_DONE_OK, false, "HTTP %u", reply->status);
+	result->answer = answer;
 	return true;
 }
 
@@ -373,17 +405,22 @@ static void set_failure(const struct bc_reply *reply, struct bc_result *result)
 /**
  * bc_reply_check - whether a reply answers its transfer
  * @reply: complete
- * @transfer: GET, HEAD or LIST; its object and result are set
+ * @transfer: its object and result are set
  *
  * Returns true if the body may be taken.
  */
 bool bc_reply_check(const struct bc_reply *reply, struct bc_transfer *transfer)
 {
+	enum bc_answer answer = bc_reply_answer(reply, transfer->verb);
+
 	if (reply->status < 200 || reply->status > 299) {
 		set_failure(reply, &transfer->result);
+		transfer->result.answer = answer;
 		return false;
 	}
-	if (transfer->verb != BC_VERB_LIST)
+	if (bc_verb_writes(transfer->verb))
+		return check_write(reply, transfer, answer);
+	if (transfer->verb != BC_VERB_LIST && transfer->verb != BC_VERB_BLOCKS)
 		return check_success(reply, transfer);
 	bc_result_set(&transfer->result, BC_DONE_OK, false, "HTTP %u", reply->status);
 	return true;

@@ -29,8 +29,9 @@ struct bc_reply {
 	int64_t last_modified;
 	unsigned int retry_after_ms;
 	char etag[BC_ETAG_MAX + 1];
-	char code[64];			/* x-ms-error-code */
+	char code[64];			/* x-ms-error-code, or from the body */
 	char request_id[64];		/* x-ms-request-id */
+	struct bc_meta meta;
 };
 
 #define BC_RETRY_AFTER_MS	1000U
@@ -38,6 +39,7 @@ struct bc_reply {
 
 void bc_reply_line(struct bc_reply *reply, const char *line, size_t length);
 bool bc_reply_check(const struct bc_reply *reply, struct bc_transfer *transfer);
+enum bc_answer bc_reply_answer(const struct bc_reply *reply, enum bc_verb verb);
 uint64_t bc_reply_body(const struct bc_reply *reply);
 bool bc_etag_parse(char *to, const char *text, size_t length, bool *weak);
 

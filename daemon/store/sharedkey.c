@@ -119,7 +119,7 @@ char *bc_sharedkey_string(const struct bc_sign_request *request, const char *acc
 	put_line(&text, NULL);			/* Date: x-ms-date is sent */
 	put_line(&text, NULL);			/* If-Modified-Since */
 	put_line(&text, request->if_match);
-	put_line(&text, NULL);			/* If-None-Match */
+	put_line(&text, request->if_none_match);
 	put_line(&text, NULL);			/* If-Unmodified-Since */
 	put_line(&text, request->range);
 	put_headers(&text, request);

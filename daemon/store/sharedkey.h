@@ -11,7 +11,7 @@
 
 #include "secret.h"
 
-#define BC_SIGN_HEADERS	8
+#define BC_SIGN_HEADERS	16
 
 struct bc_sign_request {
 	const char *verb;
@@ -19,6 +19,7 @@ struct bc_sign_request {
 	const char *content_md5;	/* these: NULL = not sent */
 	const char *content_type;
 	const char *if_match;
+	const char *if_none_match;
 	const char *range;
 	const char *path;		/* as on the wire: percent-encoded, begins with '/' */
 	const char *query;		/* as on the wire, without '?'; NULL = none */

@@ -91,7 +91,17 @@ void bc_store_put(struct bc_store *store)
 void bc_store_start(struct bc_transfer *transfer, struct bc_net *net)
 {
 	memset(&transfer->object, 0, sizeof(transfer->object));
+	memset(&transfer->meta, 0, sizeof(transfer->meta));
 	memset(&transfer->result, 0, sizeof(transfer->result));
+	if (transfer->verb >= BC_VERB_BLOCKS &&
+	    !(transfer->store->ops->capabilities & BC_STORE_WRITES)) {
+		bc_result_set(&transfer->result, BC_DONE_UNSUPPORTED, false,
+			      "sources of this kind (%s) are read-only; write to an azure or a file source",
+			      transfer->store->ops->scheme);
+		transfer->result.answer = BC_ANSWER_REFUSED;
+		transfer->ops->end(transfer);
+		return;
+	}
 	transfer->store->ops->start(transfer, net);
 }
 
@@ -120,6 +130,7 @@ void bc_result_set(struct bc_result *result, enum bc_done_status status, bool re
 
 	result->status = status;
 	result->retry = retry;
+	result->answer = BC_ANSWER_NONE;
 	result->no_range = false;
 	result->retry_after_ms = 0;
 	va_start(args, format);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: daemon/store/listing.c daemon/store/reply.c daemon/store/text.c daemon/util.c */
+/* sources: daemon/store/listing.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/util.c */
 /* libs: libcurl expat */
 /* flags: -max_len=900 -dict=tests/fuzz/listing.dict */
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: daemon/store/reply.c daemon/util.c */
+/* sources: daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/util.c */
 /* libs: libcurl */
 /* flags: -max_len=700 -dict=tests/fuzz/reply.dict */
 /*

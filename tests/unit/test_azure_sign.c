@@ -77,6 +77,31 @@ static void test_block(void **state)
 	      "NwPbl/L4nHHuoK4RXJxTnL6m9PBl/RICgNXxQt17aUU=");
 }
 
+/* A commit as Azurite took it (tests/unit/test_store_write.c); the text by Azure's rules. */
+static void test_commit(void **state)
+{
+	const struct bc_sign_request request = {
+		.verb = "PUT",
+		.content_length = 3,
+		.content_md5 = "kAFQmDzST7DWlj99KOF/cg==",
+		.if_none_match = "*",
+		.path = "/devstoreaccount1/ctr2/v2",
+		.query = "comp=blocklist",
+		.headers = { DATE, VERSION, "x-ms-meta-bcgeneration:00", "x-ms-meta-bccut:7",
+			     "x-ms-meta-bccrc32c:0", "x-ms-meta-bcmode:0644", "x-ms-meta-bcmtime:1.0",
+			     "x-ms-meta-bcnode:n" },
+	};
+	char *text = bc_sharedkey_string(&request, ACCOUNT);
+
+	(void)state;
+	assert_string_equal(text,
+			    "PUT\n\n\n3\nkAFQmDzST7DWlj99KOF/cg==\n\n\n\n\n*\n\n\n" DATE
+			    "\nx-ms-meta-bccrc32c:0\nx-ms-meta-bccut:7\nx-ms-meta-bcgeneration:00"
+			    "\nx-ms-meta-bcmode:0644\nx-ms-meta-bcmtime:1.0\nx-ms-meta-bcnode:n\n"
+			    VERSION "\n/devstoreaccount1/devstoreaccount1/ctr2/v2\ncomp:blocklist");
+	free(text);
+}
+
 static void test_list(void **state)
 {
 	const struct bc_sign_request request = {
@@ -156,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_range),
 		cmocka_unit_test(test_block),
+		cmocka_unit_test(test_commit),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_query),
 		cmocka_unit_test(test_many_parameters),

@@ -1,4 +1,4 @@
-/* sources: daemon/pool.c daemon/fetch.c daemon/resolve.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/file.c daemon/store/http.c daemon/store/reply.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
+/* sources: daemon/pool.c daemon/fetch.c daemon/resolve.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
 /* libs: libcurl libcrypto expat */
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*

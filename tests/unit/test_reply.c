@@ -1,4 +1,4 @@
-/* sources: daemon/store/reply.c daemon/store/store.c daemon/store/listing.c daemon/store/text.c daemon/store/azure.c daemon/store/file.c daemon/store/http.c daemon/store/sharedkey.c daemon/source.c daemon/secret.c daemon/log.c daemon/util.c */
+/* sources: daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/store.c daemon/store/listing.c daemon/store/text.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/sharedkey.c daemon/source.c daemon/secret.c daemon/log.c daemon/util.c */
 /* libs: libcurl libcrypto expat */
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What comes from a store: heads of replies, ETags, names, listings. */
