@@ -85,7 +85,7 @@ module:
 unit_c := $(sort $(wildcard tests/unit/test_*.c))
 unit_py := $(sort $(wildcard tests/unit/test_*.py tests/unit/test_*.t))
 unit_bin := $(patsubst tests/unit/%.c,build/unit/%,$(unit_c))
-unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store tools/cachectl tests/unit) tests/unit/shim/*/*.h)
+unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store daemon/upload tools/cachectl tests/unit) tests/unit/shim/*/*.h)
 named = $(call named_in,tests/unit/$(1).c,$(2))
 named_in = $(shell sed -nE '1,10s|^/\* $(2): (.*) \*/|\1|p' $(1))
 
@@ -99,9 +99,16 @@ build/unit/%: tests/unit/%.c $$(call named,$$*,sources) $(unit_h) | build/unit
 build/unit:
 	@mkdir -p $@
 
+# What tests/unit/test_upload.py runs, with the same sanitizers.
+build/unit/upload_file: tests/upload/upload_file.c $(call named_in,tests/upload/upload_file.c,sources) $(unit_h) | build/unit
+	$(call say,TEST)
+	$(Q)$(CC) -std=gnu11 -O1 -g $(warnings) $(defines) -Iuapi -Idaemon $(pkgflags) \
+		-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		-o $@ $(filter %.c,$^) $(call libs,$(call named_in,$<,libs))
+
 unit_all := $(if $(T),$(filter %/$(T) %/test_$(T) %/$(T).py %/test_$(T).py %/$(T).t %/test_$(T).t,$(unit_bin) $(unit_py)),$(unit_bin) $(unit_py))
-unit-build: $(unit_bin)
-unit: $(filter build/%,$(unit_all))
+unit-build: $(unit_bin) build/unit/upload_file
+unit: $(filter build/%,$(unit_all)) $(if $(filter %/test_upload.py,$(unit_all)),build/unit/upload_file)
 	@$(if $(unit_all),prove -j$$(nproc) --exec tests/lib/run-unit $(unit_all),echo no unit tests)
 
 # A fuzzer is tests/fuzz/fuzz_NAME.c, whose first lines say the same, and its flags.
