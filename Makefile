@@ -39,6 +39,9 @@ libs = $(if $(strip $(1)),$(shell $(PKG_CONFIG) --libs $(1))) -pthread
 daemon_src := $(sort $(wildcard daemon/*.c daemon/*/*.c))
 cachectl_src := $(sort $(wildcard tools/cachectl/*.c))
 cachectl_src += $(if $(cachectl_src),$(wildcard kmod/record.c))
+# What it uploads it uploads as the daemon does, with its configuration.
+cachectl_src += $(sort $(wildcard daemon/upload/*.c daemon/store/*.c)) \
+	$(addprefix daemon/,config.c json_line.c log.c secret.c source.c util.c volumes.c)
 helpers_src := $(sort $(wildcard tests/vm/helpers/*.c))
 
 # make V=1 shows the commands.
@@ -58,7 +61,7 @@ build/blobcached: $(call obj,$(daemon_src))
 
 build/cachectl: $(call obj,$(cachectl_src))
 	$(call say,LD  )
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call libs,libcrypto jansson libnl-3.0 libnl-genl-3.0 smartcols mount blkid)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call libs,libcurl expat libcrypto jansson libnl-3.0 libnl-genl-3.0 smartcols mount blkid)
 
 build/obj/%.o: %.c
 	@mkdir -p $(@D)

@@ -7,6 +7,7 @@
 #
 # vm: host=dataset disk=data:512M mem=1500M timeout=600
 
+import hashlib
 import json
 import os
 import signal
@@ -41,6 +42,11 @@ def requests(method, name):
 
 def image(command, *words, **kw):
     return t.run("cachectl", "image", command, *words, timeout=120, **kw)
+
+
+def answered(p):
+    """What a command said in JSON, after its progress."""
+    return json.loads(p.stdout[p.stdout.index("{"):]) if "{" in p.stdout else {}
 
 
 def mount(name, *words):
@@ -79,7 +85,8 @@ else:
 with open("/run/test/x.part", "wb") as f:
     f.write(b"mine")
 for words, why in ((["/none", "-o", "/run/test/x"], "No such file"), (["/etc/fstab", "-o", "/run/test/x"], "is no directory"),
-                   ([TREE], "where to"), ([TREE, "-o", "azure://host/container/x"], "nothing is uploaded yet"),
+                   ([TREE], "where to"), ([TREE, "-o", "azure://host/x"], "is no object"),
+                   ([TREE, "-o", "azure://host/container/x", "--config", "/none"], "/none"),
                    ([TREE, "-o", "/run/test/x", "--order", "/run/test/list", "--compress", "lz4"], "has no order"),
                    ([TREE, "-o", "/none/x"], "No such file"),
                    ([TREE, "-o", f"{TREE}/0/x"], "packed into itself"), ([TREE, "-o", "/run/test/x", "--compress", "none"], "mkfs.erofs failed")):
@@ -159,6 +166,44 @@ def rounds(text, fetched):
         done = image("umount", MNT)
         t.ok(done.returncode == 0 and not disks(), f"{name}: unmounted and detached", done.stdout)
 
+
+# --- upload
+
+p = image("build", TREE, "-o", f"{SOURCE}/sent.img", "--volume", SOURCE, "--json")
+t.ok(p.returncode == 0 and answered(p).get("size", 0) > 0, "an image is built, and uploaded with the daemon's credentials", p.stdout)
+p = mount("sent.img")
+t.same((p.returncode, diskimage.wrong(MNT, sums)), (0, []), "... mounted, its tree is right", p.stdout)
+image("umount", MNT)
+t.same([n for n in os.listdir("/var/tmp") if n.startswith("cachectl")], [], "... and nothing is left here")
+with open("/run/test/raw", "wb") as f:
+    f.write(os.urandom(20 << 20))
+first = answered(image("upload", "/run/test/raw", f"{SOURCE}/raw", "--volume", SOURCE, "--json"))
+with open("/run/test/raw", "r+b") as f:
+    f.seek(9 << 20)
+    f.write(b"changed")
+again = answered(image("upload", "/run/test/raw", f"{SOURCE}/raw", "--volume", SOURCE, "--json"))
+t.ok(again["etag"] != first["etag"] and (first["reused_bytes"], again["reused_bytes"]) == (0, 12 << 20),
+     "a file that changed a little is uploaded in part", first, again)
+with open("/run/test/raw", "rb") as f:
+    wanted = hashlib.sha256(f.read()).hexdigest()
+t.run_ok("it is attached", "cachectl", "disk", "attach", f"{SOURCE}/raw", "--volume", SOURCE)
+t.same(diskimage.whole("/dev/blobcache/raw", 20 << 20), wanted, "... and what the file is")
+t.run("cachectl", "disk", "detach", "raw")
+for words, why in ((("/none", f"{SOURCE}/x"), "No such file"), (("/run/test", f"{SOURCE}/x"), "regular"),
+                   (("/run/test/raw", "azure://other.example/c/x"), "credentials")):
+    p = image("upload", *words, "--volume", words[1].rsplit("/", 1)[0])
+    t.ok(p.returncode and why in p.stdout, f"not uploaded: {words[0]} to {words[1].split('/')[2]}", p.stdout)
+with open("/run/test/big", "wb") as f:
+    f.write(os.urandom(150 << 20))
+p = subprocess.Popen(["cachectl", "image", "upload", "/run/test/big", f"{SOURCE}/big", "--volume", SOURCE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+t.ok(t.wait_for(lambda: requests("PUT", "big?comp=block") or requests("PUT", "big"), 60), "a larger one is on its way")
+p.send_signal(signal.SIGINT)
+p.wait(60)
+said = p.stdout.read().decode()
+t.ok(p.returncode == 1 and "interrupted" in said and not requests("PUT", "big?comp=blocklist"), "... interrupted, it says so, and is no object", p.returncode, said)
+p = image("upload", "/run/test/big", f"{SOURCE}/big", "--volume", SOURCE, "--json")
+t.ok(p.returncode == 0 and answered(p).get("reused_bytes", 0) > 0, "... and goes on where it was", p.stdout)
+os.unlink("/run/test/big")
 
 rounds("cold", True)
 rounds("warm", False)

@@ -18,6 +18,7 @@
 #include "filecmd.h"
 #include "format.h"
 #include "imagebuild.h"
+#include "imageupload.h"
 #include "interrupt.h"
 #include "mountapi.h"
 #include "mountinfo.h"
@@ -30,6 +31,8 @@ enum {
 	OPT_NAME,
 	OPT_VOLUME,
 	OPT_PREFETCH,
+	OPT_TEMPORARY,
+	OPT_CONFIG,
 };
 
 /* --- build --- */
@@ -38,10 +41,19 @@ static const struct option build_options[] = {
 	{ "output", required_argument, NULL, 'o' },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "compress", required_argument, NULL, OPT_COMPRESS },
+	{ "temporary", required_argument, NULL, OPT_TEMPORARY },
+	{ "volume", required_argument, NULL, OPT_VOLUME },
+	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ 0 }
 };
 
-/* A file, or file:///DIR/NAME. */
+struct build_request {
+	struct image_request image;
+	struct upload_request upload;
+	const char *output, *temporary, *volume;
+};
+
+/* A file, or file:///DIR/NAME; NULL if it is of another store. */
 static const char *output_file(const char *output)
 {
 	const char *scheme = strstr(output, "://");
@@ -71,46 +83,155 @@ static int show_built(const struct image_request *request)
 	return CTL_OK;
 }
 
-static int build(struct image_request *request, const char *output)
+static int show_uploaded(const struct upload_request *request, const struct upload_answer *done)
 {
+	char size[FMT_SIZE], reused[FMT_SIZE];
+	json_t *answer;
+
+	if (ctl.json) {
+		answer = filecmd_schema();
+		json_object_set_new(answer, "output", out_text(request->url, strlen(request->url)));
+		json_object_set_new(answer, "size", json_integer((json_int_t)done->size));
+		json_object_set_new(answer, "reused_bytes", json_integer((json_int_t)done->reused));
+		json_object_set_new(answer, "etag", json_string(done->etag));
+		return out_json(stdout, answer, 0);
+	}
+	printf("uploaded %s, %s, version %s", request->url, fmt_bytes(size, done->size), done->etag);
+	if (done->reused)
+		printf("; the store had %s of it", fmt_bytes(reused, done->reused));
+	printf("\n");
+	return CTL_OK;
+}
+
+static int upload(const struct upload_request *request)
+{
+	struct upload_answer answer = { 0 };
+	int rc = imageupload(request, &answer);
+
+	return rc ? rc : show_uploaded(request, &answer);
+}
+
+/* By way of a file of our own, which is gone afterwards. */
+static int build_and_upload(struct build_request *request)
+{
+	const char *parent = request->temporary ? request->temporary : getenv("TMPDIR");
+	char directory[PATH_MAX], file[PATH_MAX + sizeof("/image")];
+	int rc;
+
+	if (!parent || !*parent)
+		parent = "/var/tmp";
+	if (snprintf(directory, sizeof(directory), "%s/cachectl-image-XXXXXX", parent) >=
+	    (int)sizeof(directory))
+		return ctl_fail("%s: '%s' is too long", ctl.path, parent);
+	if (!mkdtemp(directory))
+		return ctl_fail("%s: no directory for the image in %s: %s; --temporary says where else",
+				ctl.path, parent, strerror(errno));
+	snprintf(file, sizeof(file), "%s/image", directory);
+	request->image.output = file;
+	request->upload.file = file;
+	rc = imagebuild(&request->image, directory);
+	if (!rc)
+		rc = upload(&request->upload);
+	unlink(file);
+	rmdir(directory);
+	return rc;
+}
+
+static int build(struct build_request *request)
+{
+	struct image_request *image = &request->image;
 	char directory[PATH_MAX];
 	struct stat st;
 	int rc;
 
-	request->output = output_file(output);
-	if (!request->output)
-		return ctl_fail("%s: nothing is uploaded yet: give -o a file, and upload that, for "
-				"example by 'azcopy copy FILE URL'", ctl.path);
-	if (!realpath(request->directory, directory) || stat(directory, &st))
-		return ctl_fail("%s %s: %s", ctl.path, request->directory, strerror(errno));
+	if (!realpath(image->directory, directory) || stat(directory, &st))
+		return ctl_fail("%s %s: %s", ctl.path, image->directory, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return ctl_fail("%s %s: is no directory", ctl.path, request->directory);
-	request->directory = directory;
-	rc = imagebuild(request);
-	return rc ? rc : show_built(request);
+		return ctl_fail("%s %s: is no directory", ctl.path, image->directory);
+	image->directory = directory;
+	image->output = output_file(request->output);
+	if (!image->output)
+		return build_and_upload(request);
+	rc = imagebuild(image, NULL);
+	return rc ? rc : show_built(image);
+}
+
+static int place(struct upload_request *request, const char *url, const char *volume)
+{
+	const char *wrong = diskname_split(url, volume, &request->place);
+
+	request->url = url;
+	return wrong ? ctl_usage("%s: '%s' is no object: %s", ctl.path, url, wrong) : CTL_OK;
+}
+
+static void build_option(struct build_request *request, int opt)
+{
+	switch (opt) {
+	case 'o':
+		request->output = optarg;
+		break;
+	case OPT_ORDER:
+		request->image.order = optarg;
+		break;
+	case OPT_COMPRESS:
+		request->image.compress = optarg;
+		break;
+	case OPT_TEMPORARY:
+		request->temporary = optarg;
+		break;
+	case OPT_VOLUME:
+		request->volume = optarg;
+		break;
+	case OPT_CONFIG:
+		request->upload.config = optarg;
+		break;
+	}
 }
 
 static int run_build(const struct command *cmd, int argc, char **argv)
 {
-	struct image_request request = { 0 };
-	const char *output = NULL;
-	int opt;
+	struct build_request request = { .volume = NULL };
+	int opt, rc = CTL_OK;
 
-	while ((opt = ctl_getopt(cmd, argc, argv)) != -1) {
-		if (opt == 'o')
-			output = optarg;
-		else if (opt == OPT_ORDER)
-			request.order = optarg;
-		else
-			request.compress = optarg;
-	}
-	if (argc - optind != 1 || !output)
+	while ((opt = ctl_getopt(cmd, argc, argv)) != -1)
+		build_option(&request, opt);
+	if (argc - optind != 1 || !request.output)
 		return ctl_usage("%s: give one directory, and where to with -o", ctl.path);
-	if (request.order && request.compress)
+	if (request.image.order && request.image.compress)
 		return ctl_usage("%s: what is compressed has no order: --order or --compress",
 				 ctl.path);
-	request.directory = argv[optind];
-	return build(&request, output);
+	request.image.directory = argv[optind];
+	/* Before hours are spent on packing. */
+	if (!output_file(request.output))
+		rc = place(&request.upload, request.output, request.volume);
+	return rc ? rc : build(&request);
+}
+
+/* --- upload --- */
+
+static const struct option upload_options[] = {
+	{ "volume", required_argument, NULL, OPT_VOLUME },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ 0 }
+};
+
+static int run_upload(const struct command *cmd, int argc, char **argv)
+{
+	struct upload_request request = { .file = NULL };
+	const char *volume = NULL;
+	int opt, rc;
+
+	while ((opt = ctl_getopt(cmd, argc, argv)) != -1) {
+		if (opt == OPT_VOLUME)
+			volume = optarg;
+		else
+			request.config = optarg;
+	}
+	if (argc - optind != 2)
+		return ctl_usage("%s: give a file and an object", ctl.path);
+	request.file = argv[optind];
+	rc = place(&request, argv[optind + 1], volume);
+	return rc ? rc : upload(&request);
 }
 
 /* --- mount --- */
@@ -405,24 +526,50 @@ static int run_umount(const struct command *cmd, int argc, char **argv)
 
 static const struct command image_build = {
 	.name = "build",
-	.summary = "pack a directory into one file, by mkfs.erofs",
-	.usage = "[OPTION ...] DIR -o FILE",
+	.summary = "pack a directory into one file or object, by mkfs.erofs",
+	.usage = "[OPTION ...] DIR -o FILE|OBJECT",
 	.options = build_options,
 	.run = run_build,
 	.arg = CTL_ARG_DIR,
 	.help =
 "\n"
-"The file is there when it is complete. Upload it with what you upload blobs with.\n"
+"The file, or the object, is there when it is complete; what was there is replaced. An object is\n"
+"uploaded with the credentials that blobcached's configuration has for its source.\n"
 "\n"
 "Options\n"
-"  -o, --output FILE    where to; also file:///DIR/NAME\n"
+"  -o, --output WHERE   a file, also as file:///DIR/NAME; or azure://HOST/CONTAINER/PATH\n"
 "      --order LIST     a file with names relative to DIR, one a line: their content comes in\n"
 "                       this order, before all others. The order of an epoch, or hot files\n"
 "                       first, makes reads follow each other. Needs erofs-utils 1.8 or later\n"
 "      --compress ALG   as mkfs.erofs -z: lz4, lz4hc,12 ... (default: not)\n"
+"      --temporary DIR  where the image is until it is uploaded (default: $TMPDIR, /var/tmp)\n"
+"      --volume VOLUME  which part of the object is the source, see 'cachectl disk attach'\n"
+"      --config FILE    blobcached's configuration (default: /etc/blobcache/blobcached.json)\n"
 "\n"
 "Example\n"
-"  cachectl image build /data/imagenet -o imagenet.erofs --order epoch-0.txt\n",
+"  cachectl image build /data/imagenet -o imagenet.erofs --order epoch-0.txt\n"
+"  cachectl image build /data/imagenet -o azure://acct.blob.core.windows.net/train/imagenet.erofs\n",
+};
+
+static const struct command image_upload = {
+	.name = "upload",
+	.summary = "make a file an object, with progress, and go on where an upload broke off",
+	.usage = "[OPTION ...] FILE OBJECT",
+	.options = upload_options,
+	.run = run_upload,
+	.arg = CTL_ARG_PATH,
+	.help =
+"\n"
+"The object is there when it is complete; what was there is replaced. An interrupted upload leaves\n"
+"it as it was, and the same command goes on with what the store has, for seven days. The store is\n"
+"asked with the credentials that blobcached's configuration has for the object's source.\n"
+"\n"
+"Options\n"
+"      --volume VOLUME  which part of OBJECT is the source, see 'cachectl disk attach'\n"
+"      --config FILE    blobcached's configuration (default: /etc/blobcache/blobcached.json)\n"
+"\n"
+"Example\n"
+"  cachectl image upload imagenet.erofs azure://acct.blob.core.windows.net/train/imagenet.erofs\n",
 };
 
 static const struct command image_mount_command = {
@@ -459,7 +606,7 @@ static const struct command image_umount_command = {
 };
 
 static const struct command *const image_sub[] = {
-	&image_build, &image_mount_command, &image_umount_command, NULL,
+	&image_build, &image_upload, &image_mount_command, &image_umount_command, NULL,
 };
 
 const struct command cmd_image = {

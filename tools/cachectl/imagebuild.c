@@ -203,6 +203,7 @@ static int build_ordered(const struct image_request *request, const char *output
 
 /* The image while it is not complete; "" = there is none. For the handler of signals, too. */
 static char part[PATH_MAX];
+static const char *own_directory;
 
 static void on_signal(int number)
 {
@@ -217,6 +218,8 @@ static void on_signal(int number)
 			waitpid(running[i], NULL, 0);
 	if (*part)
 		unlink(part);
+	if (own_directory)
+		rmdir(own_directory);
 	/* By default it ends the process, once the handler returns. */
 	signal(number, SIG_DFL);
 	raise(number);
@@ -302,9 +305,11 @@ static int keep(const char *output)
 	return rc;
 }
 
-int imagebuild(const struct image_request *request)
+int imagebuild(const struct image_request *request, const char *own)
 {
 	int rc;
+
+	own_directory = own;
 
 	if (request->compress && strlen(request->compress) > COMPRESS_MAX)
 		return ctl_fail("%s: '%s' is too long", ctl.path, request->compress);

@@ -17,10 +17,11 @@ struct image_request {
 /**
  * imagebuild - make the image
  * @request: which
+ * @own: directory that is removed, too, if a signal ends this; or NULL
  *
  * The file is there when it is complete, or not at all. Says on stderr what is wrong.
  * Return: CTL_OK or CTL_FAILED
  */
-int imagebuild(const struct image_request *request);
+int imagebuild(const struct image_request *request, const char *own);
 
 #endif /* CACHECTL_IMAGEBUILD_H */
