@@ -8,13 +8,34 @@
  * waited for half of the deadline, or whose mount was unmounted by force, is told so; all others
  * ask again.
  *
- * An open file remembers when its last call began: of threads that share one, those that began
- * earlier may wait once more. Without a lock: the folio's lock is what orders all of this.
+ * A mark is set before the read's folios are unlocked. So who waited for one of them, and has its
+ * lock now, sees the mark; nothing else is promised. Not all who come here with a file have
+ * waited, or even said that they begin (uprobes): what failed a while ago fails nobody.
+ *
+ * An open file remembers when its last call began. Threads that share it write that without a
+ * lock, but never back to an earlier one: who is called younger than he is may wait once more,
+ * and nobody is failed by what was before his call.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
 #include "fs.h"
+
+/* Who waited for a folio is woken when its read failed, if not at once on a machine under load. */
+#define MARK_AGE	(10 * HZ)
+
+/* A counter that wraps, towards @value. Threads that share it share the cache line, too. */
+static void forward(u32 *at, u32 value)
+{
+	u32 old = READ_ONCE(*at), seen;
+
+	while ((s32)(value - old) > 0) {
+		seen = cmpxchg(at, old, value);
+		if (seen == old)
+			break;
+		old = seen;
+	}
+}
 
 /**
  * bc_failed_begin - a call begins that may read folios of a file
@@ -25,15 +46,13 @@ void bc_failed_begin(struct file *file)
 	struct bc_file *bf = file->private_data;
 	u32 failures = atomic_read(&BC_I(bf->mapping)->failures);
 	u32 aborts = atomic_read(&BC_M(file_inode(file)->i_sb)->aborts);
-	unsigned long now = jiffies;
+	unsigned long now = jiffies, began = READ_ONCE(bf->began);
 
-	/* Threads that share it share the cache line, too. */
-	if (READ_ONCE(bf->began) != now)
-		WRITE_ONCE(bf->began, now);
-	if (READ_ONCE(bf->failures) != failures)
-		WRITE_ONCE(bf->failures, failures);
-	if (READ_ONCE(bf->aborts) != aborts)
-		WRITE_ONCE(bf->aborts, aborts);
+	/* Who was faster wrote as good a time. */
+	if (time_after(now, began))
+		cmpxchg(&bf->began, began, now);
+	forward(&bf->failures, failures);
+	forward(&bf->aborts, aborts);
 }
 
 /* Who came late to a fill that failed has a deadline of his own, and may have luck. */
@@ -59,6 +78,7 @@ void bc_failed(struct bc_inode *mapping, u32 chunk, int error)
 	/* There may be memory now, and those who were killed are not those who wait. */
 	if (error == -ENOMEM || error == -ECANCELED)
 		return;
+	WRITE_ONCE(mapping->failed_at[chunk % BC_FAILED], (u32)jiffies);
 	WRITE_ONCE(mapping->failed[chunk % BC_FAILED],
 		   (u64)chunk << 32 | (u32)atomic_inc_return(&mapping->failures));
 }
@@ -80,5 +100,6 @@ bool bc_failed_since(struct file *file, struct folio *folio)
 		return false;
 	failed = READ_ONCE(mapping->failed[chunk % BC_FAILED]);
 	return failed >> 32 == chunk && (s32)((u32)failed - READ_ONCE(bf->failures)) > 0 &&
+	       (u32)jiffies - READ_ONCE(mapping->failed_at[chunk % BC_FAILED]) < MARK_AGE &&
 	       has_waited(file, bf);
 }

@@ -249,12 +249,21 @@ static loff_t llseek(struct file *file, loff_t offset, int whence)
 	return generic_file_llseek(file, offset, whence);
 }
 
+/*
+ * One that was tried before has waited for its folio, and not begun anew. Under the lock of its
+ * VMA alone the kernel says so (FAULT_FLAG_TRIED) only of a fault that was called major. One that
+ * found the folio locked is not, but has waited as long.
+ */
 static vm_fault_t fault(struct vm_fault *vmf)
 {
-	/* One that was tried before has waited for its folio, and not begun anew. */
+	vm_fault_t ret;
+
 	if (!(vmf->flags & FAULT_FLAG_TRIED))
 		bc_failed_begin(vmf->vma->vm_file);
-	return filemap_fault(vmf);
+	ret = filemap_fault(vmf);
+	if (ret & VM_FAULT_RETRY && !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+		ret |= VM_FAULT_MAJOR;
+	return ret;
 }
 
 static const struct vm_operations_struct vm_operations = {

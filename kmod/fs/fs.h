@@ -189,7 +189,8 @@ enum bc_inode_kind {
  * @source: mapping: private data of @object
  * @gone: mapping: the store has this version no longer
  * @failures: mapping: counts reads of it that failed
- * @failed: mapping: see failed.c
+ * @failed: mapping: the last failures, each in the slot of its chunk: chunk << 32 | @failures
+ * @failed_at: mapping: when that was, low half of jiffies; hints, see failed.c
  */
 struct bc_inode {
 	struct inode vfs;
@@ -213,6 +214,7 @@ struct bc_inode {
 			bool gone;
 			atomic_t failures;
 			u64 failed[BC_FAILED];
+			u32 failed_at[BC_FAILED];
 		};
 	};
 };
@@ -282,7 +284,7 @@ struct bc_dentry {
  * @mapped: shared and for writing: written as late as it is closed, at least
  * @streams: its sequential readers
  * @advised: what is read now was advised, and tells nothing of the reader; a hint too
- * @began: jiffies, when the last call began
+ * @began: jiffies, when the last call began; see failed.c, as the next two
  * @failures: of @mapping, then
  * @aborts: of the mount, then
  */

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Guards: a read that nobody can answer fails at the mount's deadline: each of several readers of one
-# page, by whatever call, and a page fault; not at a multiple of it, as each asks for the page again.
-# Who comes later asks again, and is answered when the daemon is there.
+# page, by whatever call, and page faults, also of a page that another one waits for; not at a
+# multiple of it, as each asks for the page again. Who comes while others wait, and has not waited for
+# long when they fail, asks again, and is answered when the daemon is there.
 #
-# vm: timeout=180 mem=768M
+# vm: timeout=240 mem=768M
 
 import mmap
 import os
@@ -17,18 +18,18 @@ import hostile_daemon as h
 import vmtest as t
 
 MIB = 1 << 20
+SIZE = 9 * MIB
 STORE, TARGET = "/mnt/store", "/mnt/target"
 VOLUME = f"file://{STORE}"
-DEADLINE = 15
+DEADLINE = 30           # and not longer on a machine that is slower: so much longer than what a process takes
 
 
 class Call(threading.Thread):
-    """.result: the error, and after how long"""
+    """.result: what it returned, or the error, and when"""
 
     def __init__(self, function, *arguments):
         super().__init__(daemon=True)
         self.call, self.result = (function, arguments), None
-        self.begin = time.monotonic()
         self.start()
 
     def run(self):
@@ -36,7 +37,7 @@ class Call(threading.Thread):
             said = self.call[0](*self.call[1])
         except OSError as e:
             said = h.name(e.errno)
-        self.result = said, time.monotonic() - self.begin
+        self.result = said, time.monotonic()
 
 
 def opened():
@@ -65,17 +66,22 @@ def direct(at):
 
 
 def fault(at):
-    """The signal by which a process ends that looks at a page."""
+    """How a process ends that looks at a page: 0, or the signal."""
     pid = os.fork()
     if not pid:
-        m = mmap.mmap(opened(), 5 * MIB, prot=mmap.PROT_READ)
+        m = mmap.mmap(opened(), SIZE, prot=mmap.PROT_READ)
         os._exit(m[at] & 0)
-    return signal.Signals(-os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).name
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status and signal.Signals(-status).name
+
+
+def waiting(calls):
+    return t.wait_for(lambda: t.cachectl("stats")["miss_reads"] >= calls, DEADLINE / 3, f"{calls} reads miss")
 
 
 os.makedirs(STORE)
 t.run("mount", "-t", "tmpfs", "-o", "size=100m", "none", STORE)
-content = os.urandom(5 * MIB)
+content = os.urandom(SIZE)
 with open(f"{STORE}/f", "wb") as f:
     f.write(content)
 t.load_module(t.PATIENT)
@@ -88,15 +94,34 @@ t.ok(pread(0), "a file is read, and its version known")
 t.settled()
 t.drop_caches(1)
 os.kill(daemon.pid, signal.SIGSTOP)
+before = t.cachectl("stats")["miss_reads"]
+begin = time.monotonic()
 # Of a chunk each.
 calls = {f"reader {n}": Call(pread, MIB) for n in range(6)}
 calls.update({"splice": Call(splice, 2 * MIB), "direct": Call(direct, 3 * MIB), "fault": Call(fault, 4 * MIB)})
+# Those may wait on, with who comes late and is the first to ask again.
+firsts = [Call(call, at * MIB) for at, call in enumerate((pread, splice, fault, pread), 5)]
+# Readers of one page miss once.
+t.ok(waiting(before + 8), "a page of each chunk is asked for", t.cachectl("stats"))
+# Who finds a page locked is in the lock of his VMA only, when he waits for the first time.
+calls.update({f"fault of a page for which a {who} waits": Call(fault, at * MIB)
+              for at, who in enumerate(("reader", "splice", "direct read", "fault"), 1)})
+t.wait_for(lambda: time.monotonic() - begin > DEADLINE - 4, DEADLINE, "it is late")
+late = {"reader": Call(pread, 5 * MIB), "splice": Call(splice, 6 * MIB), "fault": Call(fault, 7 * MIB),
+        "fault after a reader": Call(fault, 8 * MIB)}
 for name, call in calls.items():
-    call.join(10 * DEADLINE * t.SLOW)
-    what, seconds = call.result or (None, 0)
-    t.same(what, "SIGBUS" if name == "fault" else "EIO", f"{name}: fails")
-    t.ok(DEADLINE - 2 < seconds < 1.7 * DEADLINE * t.SLOW, f"... at the deadline: {seconds:.1f} s")
+    call.join(10 * DEADLINE)
+    what, end = call.result or (None, 0)
+    t.same(what, "SIGBUS" if name.startswith("fault") else "EIO", f"{name}: fails")
+    t.ok(DEADLINE - 2 < end - begin < 2 * DEADLINE - 5, f"... at the deadline: {end - begin:.1f} s")
+t.same([name for name, call in late.items() if call.result], [], "who came late waits still")
 os.kill(daemon.pid, signal.SIGCONT)
-t.ok(all(pread(at) for at in range(0, 5 * MIB, MIB)), "the daemon goes on: all is right")
+for name, call in late.items():
+    call.join(10 * DEADLINE)
+    wanted = {"reader": True, "splice": 1000}.get(name, 0)
+    t.same((call.result or [None])[0], wanted, f"... and is answered: {name}")
+for call in firsts:
+    call.join(10 * DEADLINE)
+t.ok(all(pread(at) for at in range(0, SIZE, MIB)), "the daemon goes on: all is right")
 t.settled()
 t.done()
