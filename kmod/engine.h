@@ -118,8 +118,8 @@ u32 bc_client_lower_busy(const struct bc_client *client);
  * @client: client
  *
  * ops->read_lower() calls that are stuck in the old one no longer count against lower_workers, and
- * those that wait for them begin. The caller bounds how many that may become, by
- * bc_client_lower_busy(). Any process context.
+ * are not waited for: what they were to bring is read from the new one. The caller bounds how many
+ * they may become, by bc_client_lower_busy(). Any process context.
  */
 void bc_client_lower_renewed(struct bc_client *client);
 

@@ -4,7 +4,8 @@
  *
  * A lower read owns its pages and a reference to the fill. The lower may keep
  * it for ever; the fill does not wait: at its deadline it ends, and the worker
- * that comes back too late finds it ended and frees what it holds. At most
+ * that comes back too late finds it ended and frees what it holds. So does one that was left
+ * behind in a lower that was replaced: the fill is read from the new one by another. At most
  * client->lower_workers are inside the lower at once; others wait in its queue.
  */
 #include <linux/jiffies.h>
@@ -22,9 +23,17 @@ struct bc_lower_read {
 	u32 epoch;			/* client->lower_epoch when it began */
 	struct work_struct work;
 	struct bc_fill *fill;		/* holds a reference */
+	u64 turn;			/* fill->epoch as long as the fill waits for this read */
 	struct page **pages;
 	u32 nr_pages;
 };
+
+/* Does the fill wait for it? Without a lock: what changes just now is as good as a moment later. */
+static bool is_awaited(const struct bc_lower_read *read)
+{
+	return READ_ONCE(read->fill->state) == BC_FILL_LOWER &&
+	       READ_ONCE(read->fill->epoch) == read->turn;
+}
 
 static void read_free(struct bc_lower_read *read)
 {
@@ -67,8 +76,8 @@ static int read_lower(struct bc_lower_read *read)
 	expected = version.size > start ? min_t(u64, version.size - start, BC_CHUNK_SIZE) : 0;
 	if (ret != expected)
 		return -EIO;
-	/* Too late: the deadline or an umount -f ended it. */
-	if (READ_ONCE(fill->state) != BC_FILL_LOWER)
+	/* Too late: the deadline or an umount -f ended it, or another lower is there. */
+	if (!is_awaited(read))
 		return -ECANCELED;
 	ret = accept_version(object, &version);
 	if (ret)
@@ -82,12 +91,13 @@ static int read_lower(struct bc_lower_read *read)
  * The lower could not give the bytes. What is known of the store decides: if it
  * failed before, that was the last hope; else the store is asked, or waited for.
  */
-static void lower_failed(struct bc_fill *fill, int error)
+static void lower_failed(struct bc_lower_read *read, int error)
 {
+	struct bc_fill *fill = read->fill;
 	enum bc_binding binding = bc_object_bound(fill->object);
 
 	bc_stat_inc(BC_STAT_LOWER_FAILED);
-	if (!bc_fill_requeue(fill, BC_FILL_LOWER, 0))
+	if (!bc_fill_requeue(fill, BC_FILL_LOWER, read->turn))
 		return;
 	if (binding == BC_BOUND_LOWER || fill->object->lower_only) {
 		/* ESTALE: the lower file is another one now than this object was bound to. */
@@ -141,6 +151,7 @@ void bc_client_lower_renewed(struct bc_client *client)
 	client->lower_left += client->lower_busy;
 	client->lower_busy = 0;
 	spin_unlock(&client->lower_lock);
+	bc_fills_lower_renewed(client);
 	while (start_next(client))
 		;
 }
@@ -151,14 +162,14 @@ static void lower_work(struct work_struct *work)
 	struct bc_client *client = read->fill->object->client;
 	int ret = -ECANCELED;
 
-	if (READ_ONCE(read->fill->state) == BC_FILL_LOWER) {
+	if (is_awaited(read)) {
 		bc_stat_inc(BC_STAT_LOWER_READS);
 		ret = read_lower(read);
 	}
 	if (!ret)
 		bc_fill_end(read->fill, 0);
 	else if (ret != -ECANCELED)
-		lower_failed(read->fill, ret);
+		lower_failed(read, ret);
 	read_ended(client, read->epoch);
 	/* At the end: a new read at this address must not wait for this work function. */
 	read_free(read);
@@ -171,7 +182,7 @@ void bc_lower_purge(struct bc_client *client)
 
 	spin_lock(&client->lower_lock);
 	list_for_each_entry_safe(read, next, &client->lower_queue, node) {
-		if (READ_ONCE(read->fill->state) == BC_FILL_ENDED)
+		if (!is_awaited(read))
 			list_move_tail(&read->node, &ended);
 	}
 	spin_unlock(&client->lower_lock);
@@ -190,7 +201,7 @@ static void purge_now_and_then(struct bc_client *client)
 	bc_lower_purge(client);
 }
 
-int bc_lower_start(struct bc_fill *fill)
+int bc_lower_start(struct bc_fill *fill, u64 turn)
 {
 	struct bc_client *client = fill->object->client;
 	struct bc_lower_read *read = kzalloc(sizeof(*read), GFP_NOFS);
@@ -202,6 +213,7 @@ int bc_lower_start(struct bc_fill *fill)
 	INIT_LIST_HEAD(&read->node);
 	INIT_WORK(&read->work, lower_work);
 	read->fill = fill;
+	read->turn = turn;
 	purge_now_and_then(client);
 	spin_lock(&client->lower_lock);
 	list_add_tail(&read->node, &client->lower_queue);

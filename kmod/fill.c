@@ -242,18 +242,20 @@ static bool lower_allowed(const struct bc_fill *fill)
 
 bool bc_fill_try_lower(struct bc_fill *fill)
 {
+	u64 turn = bc_request_id();
 	bool start;
 
 	spin_lock(&bc_fills.lock);
 	start = fill->state == BC_FILL_NEW && lower_allowed(fill);
 	if (start) {
+		WRITE_ONCE(fill->epoch, turn);
 		WRITE_ONCE(fill->state, BC_FILL_LOWER);
 		fill->lower_tries++;
 		fill->parked = false;
 		bc_fill_get(fill);	/* the lower worker's */
 	}
 	spin_unlock(&bc_fills.lock);
-	if (start && bc_lower_start(fill) && bc_fill_requeue(fill, BC_FILL_LOWER, 0))
+	if (start && bc_lower_start(fill, turn) && bc_fill_requeue(fill, BC_FILL_LOWER, turn))
 		bc_fill_end(fill, -ENOMEM);
 	return start;
 }
@@ -493,7 +495,7 @@ bool bc_fill_requeue(struct bc_fill *fill, enum bc_fill_state from, u64 epoch)
 	bool requeued;
 
 	spin_lock(&bc_fills.lock);
-	requeued = fill->state == from && (from != BC_FILL_CLAIMED || fill->epoch == epoch);
+	requeued = fill->state == from && fill->epoch == epoch;
 	if (requeued) {
 		bc_fill_same_request(fill);
 		fill->announced = jiffies;

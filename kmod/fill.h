@@ -12,6 +12,7 @@
  *              RESTING -> STORING                         somebody wants it kept after all
  *       NEW, CLAIMED -> STORING                           given up: what came is kept
  *   NEW -> LOWER -> ENDED                                   from the lower
+ *          LOWER -> NEW                               it failed, or is another one now
  *   any -> ENDED with an error
  *
  * A fill that no tier keeps rests: its pages serve the reads that one pass over the
@@ -86,7 +87,7 @@ struct bc_fill {
 	u8 lower_tries;
 	int store_error;		/* how the store failed before the lower was asked, or 0 */
 	int error;			/* valid when ENDED */
-	u64 epoch;			/* owner while CLAIMED */
+	u64 epoch;			/* owner while CLAIMED or LOWER; bc_fills.lock */
 	s64 claimed_ns;			/* boot clock of its claim; bc_fills.lock */
 	unsigned long created, deadline, lease, announced, retry_at; /* jiffies; bc_fills.lock */
 	unsigned long rests_until;	/* jiffies; set before RESTING */
@@ -168,12 +169,15 @@ void bc_fills_bind(struct bc_object *object, enum bc_binding binding,
 /* End all fills of a client with an error. */
 void bc_fills_abort(struct bc_client *client, int error);
 
+/* What waits in the lower that the client had, or failed there, is read from the new one. */
+void bc_fills_lower_renewed(struct bc_client *client);
+
 /* The daemon went: what it had claimed is new again. It is not alive any more. */
 void bc_fills_daemon_lost(void);
 
 /**
  * bc_fill_requeue - back to NEW, if it is in this state
- * @epoch: with BC_FILL_CLAIMED, whose claim
+ * @epoch: whose claim, or which read of the lower
  *
  * Return: true if it was and is NEW now.
  */
@@ -344,12 +348,13 @@ u64 bc_request_id(void);
 /**
  * bc_lower_start - fill from the front end's lower source, in a worker
  * @fill: in state BC_FILL_LOWER; the caller's reference is taken over
+ * @turn: its owner then
  *
  * Return: 0 or -ENOMEM (the reference is taken in both cases).
  */
-int bc_lower_start(struct bc_fill *fill);
+int bc_lower_start(struct bc_fill *fill, u64 turn);
 
-/* Forget lower reads that did not begin and whose fills ended. */
+/* Forget lower reads that did not begin and for which no fill waits any more. */
 void bc_lower_purge(struct bc_client *client);
 int bc_lower_init(void);
 void bc_lower_exit(void);

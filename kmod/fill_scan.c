@@ -69,6 +69,33 @@ void bc_fills_abort(struct bc_client *client, int error)
 	bc_lower_purge(client);
 }
 
+static bool of_lower(struct bc_fill *fill, const void *client)
+{
+	if (fill->object->client != client || !fill->lower_tries)
+		return false;
+	/* What the old one said counts no more. Who waits for others since may not have to. */
+	fill->lower_tries = 0;
+	fill->kick = fill->state == BC_FILL_NEW && !fill->retry_later;
+	if (fill->state != BC_FILL_LOWER)
+		return false;
+	/* From here on the read that has it is not awaited. */
+	bc_fill_same_request(fill);
+	return true;
+}
+
+void bc_fills_lower_renewed(struct bc_client *client)
+{
+	struct bc_fill *fill;
+	u64 id = 0;
+
+	while ((fill = bc_fills_match(&id, of_lower, client))) {
+		if (!bc_fill_try_lower(fill))
+			bc_fill_dispatch(fill);
+		bc_fill_put(fill);
+	}
+	mod_delayed_work(bc_fills.scan_wq, &bc_fills.scan, 0);
+}
+
 static bool of_daemon(struct bc_fill *fill, const void *unused)
 {
 	if (fill->state == BC_FILL_CLAIMED) {

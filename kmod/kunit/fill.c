@@ -28,6 +28,7 @@ struct scene {
 	struct completion gate;		/* the lower answers only once it is open */
 	struct completion at_gate;
 	bool gated;
+	int late_error;			/* what those say who were behind the gate */
 	u32 failing;			/* one lower read in so many fails; 0 none */
 	atomic_t lower_reads, right, failed, wrong, stuck;
 };
@@ -66,6 +67,8 @@ static int read_lower(void *private, u64 pos, u32 length, struct page **pages,
 	if (scene->gated) {
 		complete_all(&scene->at_gate);
 		wait_for_completion(&scene->gate);
+		if (scene->late_error)
+			return scene->late_error;
 	}
 	if (scene->failing && !get_random_u32_below(scene->failing))
 		return get_random_u32_below(2) ? -EIO : -ESTALE;
@@ -269,6 +272,36 @@ static void fill_abort(struct kunit *test)
 	scene_end(test, scene);
 }
 
+static void renew(struct kunit *test, int late_error)
+{
+	struct scene *scene = scene_create(test, BC_LOSS_LOWER, true);
+
+	scene->gated = true;
+	scene->late_error = late_error;
+	bc_kunit_start(test, &scene->readers, reader, scene);
+	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&scene->at_gate, PATIENCE), 0);
+	WRITE_ONCE(scene->gated, false);
+	bc_client_lower_renewed(scene->client);
+	KUNIT_EXPECT_GT(test, bc_client_lower_busy(scene->client), 0);
+	/* They come back while reads are under way, or after all of these. */
+	if (late_error)
+		complete_all(&scene->gate);
+	bc_kunit_wait(&scene->readers);
+	KUNIT_EXPECT_EQ(test, atomic_read(&scene->right), BC_KUNIT_THREADS * ROUNDS);
+	complete_all(&scene->gate);
+	scene_end(test, scene);
+}
+
+/*
+ * Guards: who waits in a lower that is replaced is served by the new one; what comes back late from
+ * the old one changes nothing.
+ */
+static void fill_lower_renewed(struct kunit *test)
+{
+	renew(test, 0);
+	renew(test, -EIO);
+}
+
 /* The memory of the made up daemon, with a chunk's bytes in it. */
 static bool write_chunk(void __user *memory, void *page, u32 chunk)
 {
@@ -383,6 +416,7 @@ static struct kunit_case fill_cases[] = {
 	KUNIT_CASE_SLOW(fill_lower),
 	KUNIT_CASE_SLOW(fill_lower_fails),
 	KUNIT_CASE_SLOW(fill_abort),
+	KUNIT_CASE_SLOW(fill_lower_renewed),
 	KUNIT_CASE_SLOW(fill_store),
 	{}
 };
