@@ -16,7 +16,10 @@
 /* Units that are read at once to be recovered. */
 #define WINDOW_UNITS	(BC_CHUNK_SIZE >> BC_UNIT_SHIFT)
 
-/* An attach does without so many that cannot be read. More are no bad places, but a bad device. */
+/*
+ * An attach does without so many that cannot be read. More are no bad places, but a bad device. So
+ * many that are damaged are read once more: a device that has more of these would take too long.
+ */
 #define BAD_UNITS_MAX	64
 
 /* Who stores waits so long for the table to be written, at most; and so many, if nobody asked. */
@@ -196,7 +199,31 @@ static int read_each(struct bc_tier *tier, struct bc_recovery *recovery, u32 *ba
 	return 0;
 }
 
-/* One sequential read of the table, of which nothing stays. */
+static int check_unit(const struct bc_tier *tier, u64 unit, const struct bc_disk_clean_unit *bytes)
+{
+	return bc_unit_check(bytes, BC_UNIT_MAGIC_CLEAN, unit, tier->super.uuid);
+}
+
+/*
+ * What is damaged may have been so on its way, and is as good as lost once it is taken for empty:
+ * it is overwritten soon. @spare: of one unit; @left: how many may be read once more
+ */
+static void read_damaged(struct bc_tier *tier, struct bc_recovery *recovery,
+			 struct bc_disk_clean_unit *spare, u32 *left)
+{
+	u64 i, unit;
+
+	for (i = 0; i < recovery->count && *left; i++) {
+		unit = recovery->first + i;
+		if (check_unit(tier, unit, &recovery->units[i]) != -EBADMSG)
+			continue;
+		--*left;
+		if (!bc_units_read(tier, unit, 1, spare) && !check_unit(tier, unit, spare))
+			recovery->units[i] = *spare;
+	}
+}
+
+/* One sequential read of the table, of which nothing stays. @window has room for one unit more. */
 static int read_table(struct bc_tier *tier, struct bc_disk_clean_unit *window)
 {
 	struct bc_recovery recovery = {
@@ -207,7 +234,7 @@ static int read_table(struct bc_tier *tier, struct bc_disk_clean_unit *window)
 		.index = &tier->index,
 	};
 	u64 units = tier->super.layout.clean_units;
-	u32 bad = 0;
+	u32 bad = 0, left = BAD_UNITS_MAX;
 	int ret;
 
 	for (; recovery.first < units; recovery.first += recovery.count) {
@@ -217,6 +244,7 @@ static int read_table(struct bc_tier *tier, struct bc_disk_clean_unit *window)
 			ret = read_each(tier, &recovery, &bad);
 		if (ret)
 			return ret;
+		read_damaged(tier, &recovery, &window[WINDOW_UNITS], &left);
 		recover(tier, &recovery);
 	}
 	return 0;
@@ -225,7 +253,7 @@ static int read_table(struct bc_tier *tier, struct bc_disk_clean_unit *window)
 int bc_clean_load(struct bc_tier *tier, struct netlink_ext_ack *extack)
 {
 	const struct bc_layout *layout = &tier->super.layout;
-	struct bc_disk_clean_unit *window = vmalloc(WINDOW_UNITS << BC_UNIT_SHIFT);
+	struct bc_disk_clean_unit *window = vmalloc((WINDOW_UNITS + 1) << BC_UNIT_SHIFT);
 	int ret;
 
 	mutex_init(&tier->table_mutex);

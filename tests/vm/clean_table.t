@@ -12,46 +12,19 @@
 # vm: disk=data:64M timeout=600 mem=1G
 
 import concurrent.futures
-import hashlib
 import os
 
 import hostile_daemon as h
 import tierdisk as td
 import vmtest as t
+from files import Files
 
 MIB = 1 << 20
 STORE, TARGET = "/mnt/store", "/mnt/data"
 VOLUME = f"file://{STORE}"
 RAW, TIER, ERROR = t.disk("data"), "/dev/mapper/tier", "/dev/mapper/error"
-sums = {}
-
-
-def put(names, length=3 * (64 << 10) + 1000):
-    for name in names:
-        data = os.urandom(length)
-        with open(f"{STORE}/{name}", "wb") as f:
-            f.write(data)
-        sums[name] = hashlib.sha256(data).digest()
-
-
-def wrong(names):
-    """Of the files, read anew, which have not their bytes."""
-    t.drop_caches(3)
-    bad = []
-    for name in names:
-        try:
-            with open(f"{TARGET}/{name}", "rb") as f:
-                if hashlib.sha256(f.read()).digest() != sums[name]:
-                    bad.append(name)
-        except OSError as e:
-            bad.append(f"{name}: {h.name(e.errno)}")
-    t.settled()
-    return bad
-
-
-def is_right(name):
-    with open(f"{TARGET}/{name}", "rb") as f:
-        return hashlib.sha256(f.read()).digest() == sums[name]
+files = Files(STORE, TARGET)
+put, wrong, is_right = files.put, files.wrong, files.is_right
 
 
 def one_of(unit):
@@ -234,7 +207,7 @@ first = next(disk.descs())
 disk.flip(disk.current()[1].f["clean_offset"] + first[0] // td.CLEAN_FRAMES * td.UNIT + 300, 4)
 t.same(wrong(FILES), [], "a unit is damaged: all is right")
 t.ok(delta.unit_errors == 1 and delta.crc_errors > 0, "... which is found, and counted once", delta.unit_errors, delta.crc_errors)
-t.ok(delta.fetch_bytes < sum(os.path.getsize(f"{STORE}/{n}") for n in FILES), "... other units are good", delta.fetch_bytes)
+t.ok(delta.fetch_bytes < files.size(FILES), "... other units are good", delta.fetch_bytes)
 t.ok(written(blocks(FILES)), "what was fetched anew is written", described())
 adds_up("damaged")
 again("after the damage")
@@ -288,7 +261,7 @@ delta = h.Delta(nl)
 t.run_ok("attached with a bad place", "cachectl", "device", "attach", TIER)
 t.same(delta.unit_errors, 1, "... which is counted")
 t.same(wrong(FILES), [], "... all is right")
-t.ok(delta.fetch_bytes < sum(os.path.getsize(f"{STORE}/{n}") for n in FILES), "... the rest was there", delta.fetch_bytes)
+t.ok(delta.fetch_bytes < files.size(FILES), "... the rest was there", delta.fetch_bytes)
 table("linear")
 t.ok(written(blocks(FILES)), "it is good again: all is written", described())
 t.run_ok("it is emptied", "cachectl", "evict", "--device", TIER)

@@ -11,26 +11,13 @@ import os
 
 import hostile_daemon as h
 import vmtest as t
+from files import Files
 
 STORE, TARGET = "/mnt/store", "/mnt/data"
 VOLUME = f"file://{STORE}"
 DATA, OTHER = t.disk("data"), t.disk("other")
-files = {f"f{n:02}": os.urandom(200000) for n in range(60)}
-
-
-def wrong():
-    """Of the files, read anew, which have not their bytes."""
-    t.drop_caches(3)
-    bad = []
-    for name, content in files.items():
-        try:
-            with open(f"{TARGET}/{name}", "rb") as f:
-                if f.read() != content:
-                    bad.append(name)
-        except OSError as e:
-            bad.append(f"{name}: {h.name(e.errno)}")
-    t.settled()
-    return bad
+files = Files(STORE, TARGET)
+wrong = files.wrong
 
 
 def tiers():
@@ -54,9 +41,7 @@ def all_hits():
 
 os.makedirs(STORE)
 t.run("mount", "-t", "tmpfs", "-o", "size=100m", "none", STORE)
-for n, data in files.items():
-    with open(f"{STORE}/{n}", "wb") as out:
-        out.write(data)
+files.put([f"f{n:02}" for n in range(60)])
 t.load_module(t.PATIENT)
 nl = h.Netlink()
 for device in DATA, OTHER:

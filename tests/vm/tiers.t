@@ -7,44 +7,20 @@
 #
 # vm: disk=small:64M disk=large:128M disk=copy:128M timeout=400 mem=1500M
 
-import hashlib
 import os
 
 import hostile_daemon as h
 import vmtest as t
+from files import ROOM, Files
 
-SIZE = 3 * (64 << 10) + 1000
-FRAMES = 4 * (64 << 10)         # it takes so much of a tier
 MIB = 1 << 20
 STORE, TARGET = "/mnt/store", "/mnt/data"
 VOLUME = f"file://{STORE}"
 LARGE, COPY = t.disk("large"), t.disk("copy")
 RAW = t.disk("small")
 SMALL = "/dev/mapper/small"
-sums = {}
-
-
-def put(names, length=SIZE):
-    for name in names:
-        data = os.urandom(length)
-        with open(f"{STORE}/{name}", "wb") as f:
-            f.write(data)
-        sums[name] = hashlib.sha256(data).digest()
-
-
-def wrong(names):
-    """Of the files, read anew, which have not their bytes."""
-    t.drop_caches(3)
-    bad = []
-    for name in names:
-        try:
-            with open(f"{TARGET}/{name}", "rb") as f:
-                if hashlib.sha256(f.read()).digest() != sums[name]:
-                    bad.append(name)
-        except OSError as e:
-            bad.append(f"{name}: {h.name(e.errno)}")
-    t.settled()
-    return bad
+files = Files(STORE, TARGET)
+put, wrong, size = files.put, files.wrong, files.size
 
 
 def tiers():
@@ -59,10 +35,6 @@ def resident(names):
     t.settled()
     return sum(f["resident_bytes"] for f in
                t.cachectl("residency", *(f"{TARGET}/{n}" for n in names))["files"])
-
-
-def size(names):
-    return sum(os.path.getsize(f"{STORE}/{n}") for n in names)
 
 
 def table(kind):
@@ -184,7 +156,7 @@ t.run_ok("they are evicted", "cachectl", "evict", *(f"{TARGET}/{n}" for n in BIG
 t.same(wrong(FILES), [], "cached: all is right")
 
 t.run_ok("half of the files are pinned", "cachectl", "pin", "add", *(f"{TARGET}/{n}" for n in FILES[:60]))
-t.same(sum(d["pinned_bytes"] for d in tiers().values()), 60 * FRAMES, "pinned is what of them is on both")
+t.same(sum(d["pinned_bytes"] for d in tiers().values()), 60 * ROOM, "pinned is what of them is on both")
 t.ok(all(d["pinned_bytes"] for d in tiers().values()), "... some on each", tiers())
 for device in SMALL, LARGE:
     t.run_ok(f"{device} is emptied", "cachectl", "evict", "--device", device)
