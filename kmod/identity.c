@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The table of identities.
+ * The table of identities. What lowers show of them is in identity_shown.c, what was written
+ * here in identity_marks.c, what tiers knew in identity_loaded.c.
  *
  * Buckets have a spinlock each, which is the only lock: entries are copied in
  * and out under it. Eviction is a clock whose hand walks the buckets; it takes
@@ -11,12 +12,6 @@
 
 struct bc_ids bc_ids;
 
-static struct bucket *bucket_of(const struct bc_key *path)
-{
-	/* The volume is the path hash's key already. */
-	return &bc_ids.buckets[bc_key_hash(path, 0) & bc_ids.mask];
-}
-
 static bool matches(const struct entry *entry, const struct bc_key *volume,
 		    const struct bc_key *path)
 {
@@ -24,8 +19,7 @@ static bool matches(const struct entry *entry, const struct bc_key *volume,
 	       bc_key_equal(&entry->identity.volume, volume);
 }
 
-/* Return: the link that points to the entry, or to NULL. bucket->lock held. */
-static struct entry **find_link(struct bucket *bucket, const struct bc_key *volume,
+struct entry **bc_identity_link(struct bucket *bucket, const struct bc_key *volume,
 				const struct bc_key *path)
 {
 	struct entry **link = &bucket->first;
@@ -50,7 +44,7 @@ bool bc_identity_find(const struct bc_key *volume, const struct bc_key *path,
 	struct entry *entry;
 
 	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, volume, path);
+	entry = *bc_identity_link(bucket, volume, path);
 	if (entry) {
 		entry->used = true;
 		*out = entry->identity;
@@ -70,19 +64,6 @@ void bc_identity_account(const struct bc_identity *was, const struct bc_identity
 		atomic_add_return(dirs, &bc_ids.dirs);
 }
 
-static void remember_lost(const struct bc_identity *mark)
-{
-	struct bc_lost *lost = &bc_ids.lost[mark->kind == BC_IDENTITY_DIR];
-	/* One that is open for writing has not been written, or not for the last time. */
-	s64 written_at = mark->written_at ?: ktime_get_real_seconds();
-
-	spin_lock(&bc_ids.lost_lock);
-	lost->written_at = max(lost->written_at, written_at);
-	lost->written_from = max(lost->written_from, mark->written_from ?: written_at);
-	lost->mark_ns = max(lost->mark_ns, mark->mark_ns);
-	spin_unlock(&bc_ids.lost_lock);
-}
-
 /*
  * Marks say what must not be read from the store: they stay, for as long as they
  * are less than half of the table. Then they go too, which is remembered.
@@ -95,26 +76,8 @@ static bool may_evict(const struct entry *entry)
 		return true;
 	if ((u32)atomic_read(&bc_ids.marks) <= bc_ids.max / 2)
 		return false;
-	remember_lost(&entry->identity);
+	bc_identity_remember_lost(&entry->identity);
 	return true;
-}
-
-/* What was shown before is older than what is not known any more. bucket->lock held. */
-static void drop_before(struct bucket *bucket, s64 ns)
-{
-	bucket->dropped_ns = max(bucket->dropped_ns, ns);
-}
-
-static void drop_now(struct bucket *bucket)
-{
-	drop_before(bucket, ktime_get_boottime_ns());
-}
-
-/* Lowers have shown something: what a tier knows may be older. */
-static void set_shown(void)
-{
-	if (!READ_ONCE(bc_ids.shown))
-		WRITE_ONCE(bc_ids.shown, true);
 }
 
 /* Take the entries of one bucket, or its directories, that were not used since the last time. */
@@ -180,37 +143,6 @@ static void evict(bool dirs)
 	}
 }
 
-/* @was is marked: what is known of it stays, the later of the two times counts. */
-static void merge_mark(struct bc_identity *was, const struct bc_identity *mark)
-{
-	bc_identity_account(was, mark);
-	if (was->kind != mark->kind) {
-		*was = *mark;
-		return;
-	}
-	if (!is_mark(was) || mark->written_at > was->written_at)
-		was->written_from = mark->written_from;
-	else if (mark->written_at == was->written_at)
-		was->written_from = max(was->written_from, mark->written_from);
-	was->written_at = is_mark(was) ? max(was->written_at, mark->written_at) : mark->written_at;
-	was->flags |= BC_IDENTITY_WRITTEN;
-	if (mark->written_at)
-		was->flags &= ~BC_IDENTITY_MOVED;
-	was->moved = mark->moved;
-	was->moved_ns = max(was->moved_ns, mark->moved_ns);
-	/* No two marks are the same to who judges them. */
-	was->mark_ns = max(was->mark_ns + 1, mark->mark_ns);
-}
-
-/* Why an identity is put in. */
-enum reason {
-	LOADED,		/* a tier knew it: what is here is newer, but for what another tier knew */
-	ANSWER,		/* the store said so: it knows nothing of what was written here since */
-	MARK,		/* it was written here */
-	RENAMED,	/* it is another file, by a rename here */
-	SEEN,		/* the lower has shown a directory */
-};
-
 /* Who asked the store looked at the lower before: what it has shown since then stays. */
 static void keep_rights(struct bc_identity *identity, const struct bc_identity *was)
 {
@@ -239,7 +171,7 @@ static bool meet(struct bc_identity *was, const struct bc_identity *is, enum rea
 			return false;
 		break;
 	case MARK:
-		merge_mark(was, is);
+		bc_identity_merge_mark(was, is);
 		return true;
 	case RENAMED:
 		break;
@@ -269,7 +201,7 @@ static bool comes(struct bucket *bucket, struct bc_identity *identity, enum reas
 	return reason != LOADED || bc_identity_loads(bucket, identity);
 }
 
-static int insert(const struct bc_identity *identity, enum reason reason)
+int bc_identity_insert(const struct bc_identity *identity, enum reason reason)
 {
 	struct bucket *bucket = bucket_of(&identity->path);
 	struct entry *new, **link;
@@ -294,7 +226,7 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	new->next = NULL;
 
 	spin_lock(&bucket->lock);
-	link = find_link(bucket, &identity->volume, &identity->path);
+	link = bc_identity_link(bucket, &identity->volume, &identity->path);
 	if (!in_time(bucket, identity, reason)) {
 		/* Nothing. */
 	} else if (!*link && comes(bucket, &new->identity, reason)) {
@@ -317,6 +249,12 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 	return 0;
 }
 
+int bc_identity_insert_dir(const struct bc_identity *identity)
+{
+	evict(true);
+	return is_full(true) ? 0 : bc_identity_insert(identity, SEEN);
+}
+
 /**
  * bc_identity_store - record what the store said of a path, or that it is another file
  * @identity: copied; replaces what was known. With BC_IDENTITY_WRITTEN: the path was renamed to.
@@ -334,7 +272,7 @@ static int insert(const struct bc_identity *identity, enum reason reason)
 int bc_identity_store(const struct bc_identity *identity)
 {
 	changed();
-	return insert(identity, is_mark(identity) ? RENAMED : ANSWER);
+	return bc_identity_insert(identity, is_mark(identity) ? RENAMED : ANSWER);
 }
 
 /**
@@ -345,11 +283,10 @@ int bc_identity_store(const struct bc_identity *identity)
  */
 int bc_identity_insert_loaded(const struct bc_identity *identity)
 {
-	return insert(identity, LOADED);
+	return bc_identity_insert(identity, LOADED);
 }
 
-/* bucket->lock held; the caller frees what is returned, by dispose(). */
-static struct entry *unlink_entry(struct bucket *bucket, struct entry **link)
+struct entry *bc_identity_unlink(struct bucket *bucket, struct entry **link)
 {
 	struct entry *entry = *link;
 
@@ -359,214 +296,13 @@ static struct entry *unlink_entry(struct bucket *bucket, struct entry **link)
 	return entry;
 }
 
-static void dispose(struct entry *entry)
+void bc_identity_dispose(struct entry *entry)
 {
 	if (!entry)
 		return;
 	kvfree(entry);
 	atomic_dec_return(&bc_ids.count);
 	changed();
-}
-
-/* bucket->lock held. Return: whether tiers should know. */
-static bool take_view(struct entry *entry)
-{
-	bool had = entry->identity.view;
-
-	entry->identity.view = 0;
-	entry->identity.nonce = 0;
-	entry->loaded_rights = false;
-	return had;
-}
-
-static bool same_rights(const struct bc_identity *was, const struct bc_shown *shown, u32 view)
-{
-	return was->view == view && was->lower.mode == shown->attr.mode &&
-	       was->lower.uid == shown->attr.uid && was->lower.gid == shown->attr.gid;
-}
-
-/*
- * Every 2^39 ns, which are nine minutes, a tier gets to know that rights and times are as they
- * were.
- */
-#define SEEN_SHIFT	39
-
-static bool same_time(const struct bc_identity *was, const struct bc_shown *shown)
-{
-	return was->seen_ns >> SEEN_SHIFT == shown->asked_ns >> SEEN_SHIFT;
-}
-
-/* It is here already: what was dropped since were others in its bucket. */
-static bool is_known_answer(const struct bc_identity *was, const struct bc_shown *shown)
-{
-	return shown->asked_ns == was->seen_ns && shown->view &&
-	       same_rights(was, shown, shown->view);
-}
-
-/*
- * The lower has shown a file again. bucket->lock held. Return: whether tiers should know.
- *
- * If it moved since the store was asked, rights and version do not belong together.
- */
-static bool update_file(struct bucket *bucket, struct entry *entry, const struct bc_shown *shown)
-{
-	struct bc_identity *was = &entry->identity;
-	bool moved = bc_lower_attr_moved(&was->lower, &shown->attr), differs;
-	u32 view = shown->view;
-
-	if (shown->asked_ns < was->seen_ns || (!moved && is_known_answer(was, shown)))
-		return false;
-	if (shown->asked_ns <= bucket->dropped_ns || moved)
-		view = 0;
-	differs = !same_rights(was, shown, view) || (view && !same_time(was, shown));
-	take_rights(&was->lower, &shown->attr);
-	was->view = view;
-	was->seen_ns = shown->asked_ns;
-	entry->loaded_rights = false;
-	return differs;
-}
-
-/**
- * bc_identity_seen_file - the lower has shown a file
- * @volume: volume id
- * @path: path hash
- * @shown: what it showed; may be from before what is known
- *
- * Only who may do what with it is taken, and nothing of one that the store was not asked about:
- * size and mtime are compared with what the lower shows later. If it was asked before something
- * was dropped, it is not known from now on who may do what. Process context, does not sleep.
- */
-void bc_identity_seen_file(const struct bc_key *volume, const struct bc_key *path,
-			   const struct bc_shown *shown)
-{
-	struct bucket *bucket = bucket_of(path);
-	struct entry **link, *gone = NULL;
-	struct bc_identity *was;
-	bool differs = false;
-
-	set_shown();
-	spin_lock(&bucket->lock);
-	link = find_link(bucket, volume, path);
-	was = *link ? &(*link)->identity : NULL;
-	if (was && was->kind == BC_IDENTITY_FILE) {
-		differs = update_file(bucket, *link, shown);
-	} else if (was && shown->asked_ns >= was->seen_ns) {
-		/* No directory that was there before comes back. */
-		drop_before(bucket, shown->asked_ns - 1);
-		if (is_mark(was))
-			differs = take_view(*link);
-		else
-			gone = unlink_entry(bucket, link);
-	}
-	spin_unlock(&bucket->lock);
-	dispose(gone);
-	if (differs)
-		changed();
-}
-
-/* Is it the incarnation that is known? Else that of @nonce, which the caller knows, or new. */
-static u32 choose_nonce(const struct bc_identity *was, const struct bc_shown *shown, u32 nonce)
-{
-	if (was && was->nonce && was->view == shown->view && was->lower.ino == shown->attr.ino)
-		return was->nonce;
-	/* 0 is nobody's. */
-	return nonce ?: get_random_u32() ?: 1;
-}
-
-/* bucket->lock held. Return: whether tiers should know; times and size alone are not worth it. */
-static bool update_dir(struct bc_identity *was, const struct bc_shown *shown, u32 nonce)
-{
-	bool differs = !same_rights(was, shown, shown->view) || was->nonce != nonce ||
-		       !same_time(was, shown);
-
-	was->lower = shown->attr;
-	was->view = shown->view;
-	was->nonce = nonce;
-	was->seen_ns = shown->asked_ns;
-	was->resolved_ns = shown->asked_ns;
-	return differs;
-}
-
-/*
- * The lower has shown a directory where something is known, not later than that. bucket->lock
- * held. Return: whether tiers should know.
- */
-static bool meet_dir(struct bucket *bucket, struct entry *entry, const struct bc_shown *shown,
-		     u32 *nonce)
-{
-	struct bc_identity *was = &entry->identity;
-
-	if (was->kind == BC_IDENTITY_DIR && is_known_answer(was, shown) &&
-	    was->lower.ino == shown->attr.ino && was->nonce) {
-		entry->used = true;
-		*nonce = was->nonce;
-		return false;
-	}
-	if (shown->asked_ns <= dirs_dropped(bucket) || was->kind != BC_IDENTITY_DIR)
-		return take_view(entry);
-	*nonce = choose_nonce(was, shown, *nonce);
-	entry->used = true;
-	entry->loaded = false;
-	entry->loaded_rights = false;
-	return update_dir(was, shown, *nonce);
-}
-
-static int insert_dir(const struct bc_key *volume, const struct bc_key *path,
-		      const struct bc_shown *shown, u32 nonce)
-{
-	struct bc_identity id = {
-		.volume = *volume,
-		.path = *path,
-		.kind = BC_IDENTITY_DIR,
-		.lower = shown->attr,
-		.view = shown->view,
-		.nonce = nonce,
-		.seen_ns = shown->asked_ns,
-		.resolved_ns = shown->asked_ns,
-	};
-
-	evict(true);
-	return is_full(true) ? 0 : insert(&id, SEEN);
-}
-
-/**
- * bc_identity_seen_dir - the lower has shown a directory
- * @volume: volume id
- * @path: path hash
- * @shown: what it showed; may be from before what is known
- * @nonce: by which the caller knows it, or 0
- *
- * It is another incarnation if its inode number is another, or if nothing was known of it, neither
- * here nor to the caller. A mark of a file that was here stays; without memory it is not known.
- * Process context, may sleep for memory.
- * Return: the nonce of this incarnation; @nonce if what was shown came too late.
- */
-u32 bc_identity_seen_dir(const struct bc_key *volume, const struct bc_key *path,
-			 const struct bc_shown *shown, u32 nonce)
-{
-	struct bucket *bucket = bucket_of(path);
-	bool differs = false, is_new = false, late;
-	struct entry *entry;
-
-	set_shown();
-	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, volume, path);
-	late = shown->asked_ns <= dirs_dropped(bucket);
-	if (entry && shown->asked_ns < entry->identity.seen_ns)
-		late = true;
-	else if (entry)
-		differs = meet_dir(bucket, entry, shown, &nonce);
-	if (!late && (!entry || (entry->identity.kind == BC_IDENTITY_FILE &&
-				 !is_mark(&entry->identity)))) {
-		nonce = choose_nonce(NULL, shown, nonce);
-		is_new = true;
-	}
-	spin_unlock(&bucket->lock);
-	if (is_new)
-		insert_dir(volume, path, shown, nonce);
-	if (is_new || differs)
-		changed();
-	return nonce;
 }
 
 /**
@@ -584,43 +320,13 @@ bool bc_identity_use(const struct bc_key *volume, const struct bc_key *path)
 	bool is_new;
 
 	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, volume, path);
+	entry = *bc_identity_link(bucket, volume, path);
 	/* If it had to go, it comes back when it is looked up. */
 	is_new = !entry || !entry->used;
 	if (entry)
 		entry->used = true;
 	spin_unlock(&bucket->lock);
 	return is_new;
-}
-
-/**
- * bc_identity_drop - the lower shows no file or directory there, or another
- * @volume: volume id
- * @path: path hash
- *
- * What is known of the store stays, and marks do: but who may do what is not known, nor is it taken
- * from what a lower was asked before now. (Nor, now and then, from what was shown of another path:
- * that is remembered per bucket.) What the store is asked meanwhile counts. Process context, does
- * not sleep.
- */
-void bc_identity_drop(const struct bc_key *volume, const struct bc_key *path)
-{
-	struct bucket *bucket = bucket_of(path);
-	struct entry **link, *gone = NULL;
-	bool differs = false;
-
-	set_shown();
-	spin_lock(&bucket->lock);
-	drop_now(bucket);
-	link = find_link(bucket, volume, path);
-	if (*link && ((*link)->identity.kind == BC_IDENTITY_FILE || is_mark(&(*link)->identity)))
-		differs = take_view(*link);
-	else if (*link)
-		gone = unlink_entry(bucket, link);
-	spin_unlock(&bucket->lock);
-	dispose(gone);
-	if (differs)
-		changed();
 }
 
 /**
@@ -636,11 +342,11 @@ void bc_identity_forget_asked(const struct bc_key *volume, const struct bc_key *
 
 	spin_lock(&bucket->lock);
 	bucket->forgot_ns = max(bucket->forgot_ns, asked_ns);
-	link = find_link(bucket, volume, path);
+	link = bc_identity_link(bucket, volume, path);
 	if (*link && !is_mark(&(*link)->identity) && (*link)->identity.resolved_ns <= asked_ns)
-		gone = unlink_entry(bucket, link);
+		gone = bc_identity_unlink(bucket, link);
 	spin_unlock(&bucket->lock);
-	dispose(gone);
+	bc_identity_dispose(gone);
 }
 
 /**
@@ -656,94 +362,11 @@ void bc_identity_forget(const struct bc_key *volume, const struct bc_key *path)
 	spin_lock(&bucket->lock);
 	bucket->forgot_ns = max_t(s64, bucket->forgot_ns, ktime_get_boottime_ns());
 	drop_now(bucket);
-	link = find_link(bucket, volume, path);
+	link = bc_identity_link(bucket, volume, path);
 	if (*link)
-		gone = unlink_entry(bucket, link);
+		gone = bc_identity_unlink(bucket, link);
 	spin_unlock(&bucket->lock);
-	dispose(gone);
-}
-
-/**
- * bc_identity_unmark - those who had a path open for writing wrote nothing
- * @judged: copy of the mark; one that came later stays
- *
- * What the store said before is what is known again, and as old as it is.
- */
-void bc_identity_unmark(const struct bc_identity *judged)
-{
-	struct bucket *bucket = bucket_of(&judged->path);
-	struct bc_identity *identity;
-	struct entry **link, *gone = NULL;
-
-	spin_lock(&bucket->lock);
-	link = find_link(bucket, &judged->volume, &judged->path);
-	identity = *link ? &(*link)->identity : NULL;
-	if (identity && is_mark(identity) && identity->mark_ns == judged->mark_ns) {
-		if (identity->etag_length) {
-			bc_identity_account(identity, NULL);
-			identity->flags &= ~BC_IDENTITY_WRITTEN;
-			identity->moved_ns = 0;
-			identity->mark_ns = 0;
-		} else {
-			gone = unlink_entry(bucket, link);
-		}
-	}
-	spin_unlock(&bucket->lock);
-	dispose(gone);
-}
-
-/**
- * bc_identity_mark - a path was written here, or a writer came or went
- * @mark: volume, path, kind, moved, moved_ns, resolved_ns, mark_ns, written_at,
- *	written_from; and BC_IDENTITY_WRITTEN in flags
- *
- * In one step with what is known of the path, since there may be several writers.
- * Process context, may sleep for memory.
- * Return: 0 or -ENOMEM.
- */
-int bc_identity_mark(const struct bc_identity *mark)
-{
-	struct bucket *bucket = bucket_of(&mark->path);
-	struct entry *entry;
-
-	changed();
-	spin_lock(&bucket->lock);
-	entry = *find_link(bucket, &mark->volume, &mark->path);
-	if (entry) {
-		merge_mark(&entry->identity, mark);
-		entry->used = true;
-		entry->loaded = false;
-	}
-	spin_unlock(&bucket->lock);
-	return entry ? 0 : insert(mark, MARK);
-}
-
-/**
- * bc_identity_lose_mark - a path is to be marked, for which there is no memory
- * @mark: the mark
- *
- * Nothing is known of it from now on; and who knows nothing of a path takes it for written.
- */
-void bc_identity_lose_mark(const struct bc_identity *mark)
-{
-	remember_lost(mark);
-	bc_identity_forget(&mark->volume, &mark->path);
-}
-
-/**
- * bc_identity_lost - were there so many marks that some had to go?
- * @kind: of what
- *
- * Process context, does not sleep. Return: the latest of those that went; zeroes = none did.
- */
-struct bc_lost bc_identity_lost(enum bc_identity_kind kind)
-{
-	struct bc_lost lost;
-
-	spin_lock(&bc_ids.lost_lock);
-	lost = bc_ids.lost[kind == BC_IDENTITY_DIR];
-	spin_unlock(&bc_ids.lost_lock);
-	return lost;
+	bc_identity_dispose(gone);
 }
 
 /* Take the entries of one bucket that are of a volume and were not written here. */
@@ -759,7 +382,7 @@ static struct entry *take_volume(struct bucket *bucket, const struct bc_key *vol
 
 		if (!ours || is_mark(&entry->identity)) {
 			if (ours)
-				take_view(entry);
+				bc_identity_take_view(entry);
 			link = &entry->next;
 			continue;
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: kmod/identity.c kmod/identity_loaded.c kmod/identity_disk.c */
+/* sources: kmod/identity.c kmod/identity_loaded.c kmod/identity_marks.c kmod/identity_shown.c kmod/identity_disk.c */
 /* flags: -max_len=500 */
 /*
  * The table of identities against a list: what was asked for last is what is known,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: kmod/record.c kmod/recover.c kmod/pending.c kmod/frame.c kmod/index.c kmod/evict.c kmod/identity.c kmod/identity_loaded.c kmod/identity_disk.c */
+/* sources: kmod/record.c kmod/recover.c kmod/pending.c kmod/frame.c kmod/index.c kmod/evict.c kmod/identity.c kmod/identity_loaded.c kmod/identity_marks.c kmod/identity_shown.c kmod/identity_disk.c */
 /* flags: -max_len=1200 */
 /*
  * An attach of a whole image: the superblocks, the clean and the identity table. The

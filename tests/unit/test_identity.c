@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: kmod/identity.c kmod/identity_loaded.c kmod/identity_disk.c kmod/key.c */
+/* sources: kmod/identity.c kmod/identity_loaded.c kmod/identity_marks.c kmod/identity_shown.c kmod/identity_disk.c kmod/key.c */
 /* What is known of paths: who wins when answers overtake each other, the bound, the form on a tier. */
 #include <setjmp.h>
 #include <stdarg.h>
