@@ -268,6 +268,23 @@ static void locate(const struct bc_index *index, const struct bc_key *key, u32 c
 	prefetch(line_at(index, home, 0));
 }
 
+/* The entry, too: else the lock would be held while memory is waited for. */
+static void prefetch_entry(const struct bc_index *index, const struct home *home)
+{
+	const struct bc_index_line *line = line_at(index, home, 0);
+	u16 slot;
+	u64 match;
+
+	/* Without the lock the line may change meanwhile: what it says is only a hint. */
+	match = data_race(match_tag(line, home->tag));
+	if (!match)
+		return;
+	/* As above. */
+	slot = data_race(get_slot(line, matched_slot(match)));
+	slot %= BC_INDEX_GROUP_MAX;
+	prefetchw(&index->entry[bc_index_group_start(index, home->group) + slot]);
+}
+
 /* Under the group's lock. The entry belongs to the caller if it has no pins. */
 static void unhash(struct bc_index *index, struct bc_entry *entry)
 {
@@ -384,6 +401,7 @@ bool bc_index_lookup(struct bc_index *index, const struct bc_key *key, u32 chunk
 	struct home home;
 
 	locate(index, key, chunk, &name, &home);
+	prefetch_entry(index, &home);
 	spin_lock(stripe_of(index, home.group));
 	entry = find(index, &home, &name);
 	if (entry) {
@@ -403,6 +421,7 @@ bool bc_index_peek(struct bc_index *index, const struct bc_key *key, u32 chunk,
 	struct home home;
 
 	locate(index, key, chunk, &name, &home);
+	prefetch_entry(index, &home);
 	spin_lock(stripe_of(index, home.group));
 	entry = find(index, &home, &name);
 	if (entry)

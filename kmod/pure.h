@@ -51,11 +51,15 @@ struct bc_key {
 /*
  * A zeroed array that may be larger than the 2 GiB that kvmalloc() agrees to;
  * kvfree() frees it.
+ *
+ * It is read at random, so that its mapping's size counts: kvmalloc() maps it by huge pages as far
+ * as there are any, from 6.1 on and where the architecture can (HAVE_ARCH_HUGE_VMALLOC: x86-64,
+ * arm64), as vmalloc_huge() does, and vmalloc() does not. In userspace MADV_HUGEPAGE does.
  */
 static inline void *bc_table_alloc(size_t n, size_t size)
 {
 	if (array_size(n, size) > INT_MAX)
-		return vcalloc(n, size);
+		return vmalloc_huge(array_size(n, size), GFP_KERNEL | __GFP_ZERO);
 	return kvcalloc(n, size, GFP_KERNEL);
 }
 

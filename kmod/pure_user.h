@@ -166,6 +166,10 @@ static inline void spin_unlock(spinlock_t *lock)
 #define spin_unlock_irqrestore(lock, flags)	do { (void)(flags); spin_unlock(lock); } while (0)
 
 #define prefetch(p)	__builtin_prefetch(p)
+#define prefetchw(p)	__builtin_prefetch(p, 1)
+
+/* Where the kernel's data_race() says that a race is meant. */
+#define data_race(expression)	(expression)
 
 #define cond_resched()	do { } while (0)
 
@@ -197,6 +201,7 @@ static inline u64 ktime_get_boottime_ns(void)
 }
 
 #define GFP_KERNEL	0U
+#define __GFP_ZERO	0U
 
 static inline size_t array_size(size_t n, size_t size)
 {
@@ -216,13 +221,13 @@ static inline void *kvmalloc_array(size_t n, size_t size, unsigned int gfp)
 #define BC_HUGE_PAGE	(2UL << 20)
 
 /* As in the kernel, what is large lies on huge pages where there are any, and begins a line. */
-static inline void *vcalloc(size_t n, size_t size)
+static inline void *vmalloc_huge(size_t bytes, unsigned int gfp)
 {
-	size_t bytes = array_size(n, size);
 	void *p;
 
+	(void)gfp;
 	if (bytes < BC_HUGE_PAGE)
-		return calloc(n, size);
+		return calloc(1, bytes);
 	if (bytes > (size_t)PTRDIFF_MAX || posix_memalign(&p, BC_HUGE_PAGE, bytes))
 		return NULL;
 	madvise(p, bytes, MADV_HUGEPAGE);
@@ -231,8 +236,7 @@ static inline void *vcalloc(size_t n, size_t size)
 
 static inline void *kvcalloc(size_t n, size_t size, unsigned int gfp)
 {
-	(void)gfp;
-	return vcalloc(n, size);
+	return vmalloc_huge(array_size(n, size), gfp);
 }
 
 static inline void kvfree(const void *p)
