@@ -37,6 +37,7 @@ class Files(fuseserver.Server):
         self.lookup_errors = {}     # of names
         self.read_errors = {}
         self.root_error = 0         # of getattr of the root; None = no answer
+        self.root_failed = 0        # how often it said that
         self.names, self.nodes = {}, {}
 
     @staticmethod
@@ -53,6 +54,7 @@ class Files(fuseserver.Server):
             return fuseserver.entry_out(child, self.attr(child))
         if opcode == fuseserver.GETATTR:
             if node == fuseserver.ROOT and self.root_error != 0:
+                self.root_failed += 1
                 return self.root_error
             return fuseserver.attr_out(self.attr(node))
         if opcode == fuseserver.READ:
@@ -114,7 +116,7 @@ def file_errors(server):
     t.same(content(f"{TARGET}/f3"), DATA, "read of another file than the one that cannot be read")
     server.root_error = errno.EACCES
     t.same(error_of(os.stat, f"{TARGET}/io"), errno.EIO, "EIO again, and the root says EACCES")
-    time.sleep(0.3)
+    t.ok(t.wait_for(lambda: server.root_failed, 10), "... when it is asked")
     t.same(error_of(os.stat, f"{TARGET}/f4"), 0, "... which is an answer")
     server.root_error = 0
     t.same(complaints(), 0, "the mount was never suspect")
@@ -149,7 +151,7 @@ def stuck(server, failed):
     t.same(failed.result, DATA, "... those, too, that the old lower could not read")
     begin = time.monotonic()
     t.same(content(f"{TARGET}/new"), b"new", "a new file is found and read")
-    t.ok(time.monotonic() - begin < 15, "... at once")
+    t.ok(time.monotonic() - begin < 15 * t.SLOW, "... at once")
     t.ok(t.wait_for(lambda: show("lower_stuck") == 32, 10), "those stuck in the old lower are told", show("lower_stuck"))
     t.same(show("lower_type"), "tmpfs", "the type is the new one's")
     server.closed = True
@@ -205,7 +207,7 @@ def timed(function, *arguments):
 
 
 def one_deadline():
-    status, output = t.mount(L2, WAIT, ro=True, volume="file:///nowhere", deadline="5s",
+    status, output = t.mount(L2, WAIT, ro=True, volume="file:///nowhere", deadline="10s",
                              on_daemon_loss="wait")
     t.same(status, 0, "mount that waits for a daemon", output)
     fd, fd2 = os.open(f"{WAIT}/big", os.O_RDONLY), os.open(f"{WAIT}/big", os.O_RDONLY)
@@ -213,7 +215,7 @@ def one_deadline():
     t.same(error, errno.ETIMEDOUT, "read without a daemon")
     error, mmap_time = timed(lambda: mmap.mmap(fd2, 4096, prot=mmap.PROT_READ, offset=1 << 20))
     t.same(error, errno.ETIMEDOUT, "mmap without a daemon")
-    t.ok(mmap_time < 9, f"... waits as long, not twice: {mmap_time:.1f} s, {read_time:.1f} s")
+    t.ok(mmap_time < 18, f"... waits as long, not twice: {mmap_time:.1f} s, {read_time:.1f} s")
     os.close(fd)
     os.close(fd2)
 
@@ -253,5 +255,5 @@ t.run_ok("umount", "umount", TARGET)
 rc, said = t.mount(L1, WAIT, ro=True, volume="file:///nowhere")
 t.ok(rc and "onnect" in said, "a lower that is dead is not mounted over", rc, said)
 t.run("umount", L1)
-t.ok(t.wait_for(lambda: t.run("rmmod", "blobcache").returncode == 0, 10), "module unloads")
+t.ok(t.unloaded(), "module unloads")
 t.done()

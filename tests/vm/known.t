@@ -181,11 +181,11 @@ def open_already(root):
     freeze_own()
     fds = [os.open(f"{TARGET2}/{n}", os.O_RDONLY) for n in ("many/m1", "open/seen")]
     root.children["many"].mode = 0o700
-    own.slow = {fuseserver.LOOKUP: 15}
+    own.slow = {fuseserver.LOOKUP: 15 * t.SLOW}
     thaw_own()
     begin = time.monotonic()
     t.same([os.fstat(fd).st_size for fd in fds], [5000] * 2, "open files are asked about")
-    t.ok(time.monotonic() - begin < 10, "... which does not wait for a slow lower", time.monotonic() - begin)
+    t.ok(time.monotonic() - begin < 10 * t.SLOW, "... which does not wait for a slow lower", time.monotonic() - begin)
     own.slow = {}
     t.same(os.fstat(fds[0]).st_size, 5000, "... nor fails because rights above are others")
     for fd in fds:
@@ -211,13 +211,13 @@ def change_by_descriptor(root):
 def writers_while_frozen():
     """A lower that is known not to answer is not waited for by who wants to change it."""
     freeze_own()
-    begin = time.monotonic()
     for what, call, *argv in (("open for writing", os.open, f"{TARGET2}/many/m1", os.O_WRONLY), ("mkdir", os.mkdir, f"{TARGET2}/many/new"),
                               ("create", os.open, f"{TARGET2}/many/new", os.O_CREAT | os.O_WRONLY), ("unlink", os.unlink, f"{TARGET2}/many/m1"),
                               ("rename", os.rename, f"{TARGET2}/many/m1", f"{TARGET2}/many/m2"), ("chmod", os.chmod, f"{TARGET2}/many/m1", 0o600),
                               ("truncate", os.truncate, f"{TARGET2}/many/m1", 0)):
+        begin = time.monotonic()
         t.same(caught(call, *argv), "EIO", f"frozen: {what} fails")
-    t.ok(time.monotonic() - begin < 15, "... at once", time.monotonic() - begin)
+        t.ok(time.monotonic() - begin < t.SLOW, "... at once", time.monotonic() - begin)
     thaw_own()
 
 
@@ -260,17 +260,17 @@ def slow_revalidation():
     """Names in memory are not waited for as long as that."""
     path, said = f"{TARGET2}/owned", doubts()
     t.same(caught(os.stat, path), None, "a name is in memory")
-    own.slow = {fuseserver.LOOKUP: 60}
+    own.slow = {fuseserver.LOOKUP: 60 * t.SLOW}
     begin = time.monotonic()
     t.ok(t.wait_for(lambda: caught(os.stat, path) is None and doubts() > said, 30), "a revalidation that takes too long makes the lower suspect")
-    t.ok(time.monotonic() - begin < 20, "... and is not waited for", time.monotonic() - begin)
+    t.ok(time.monotonic() - begin < 20 * t.SLOW, "... and is not waited for", time.monotonic() - begin)
     own.slow = {}
     t.ok(t.wait_for(lambda: not suspect(), 30), "... until the lower answers")
 
 
 def one_deadline():
     """A slow lower: a walk over known names waits for it once, not for each name."""
-    deadline, names = 12, 4
+    deadline, names = int(12 * t.SLOW), 4
     t.run_ok("unmounted, for another deadline", "umount", TARGET2)
     mount_own(f"{deadline}s")
     t.same(caught(read, f"{TARGET2}/deep/a/b/c"), None, "a file is seen, far below")
@@ -379,7 +379,7 @@ lower.freeze()
 os.kill(daemon.pid, signal.SIGSTOP)
 start = time.monotonic()
 t.same(caught(os.stat, f"{TARGET}/dir/sub/b"), None, "the lower and the daemon are frozen: a name is found by its path")
-t.ok(time.monotonic() - start < 10, "... soon", time.monotonic() - start)
+t.ok(time.monotonic() - start < 10 * t.SLOW, "... soon", time.monotonic() - start)
 t.ok(t.wait_for(suspect, 10), "nobody waits for the lower any more")
 for attempt in ("found", "dropped"):
     wrong = [n for n, was in stats.items() for s in (os.stat(f"{TARGET}/{n}"),)

@@ -117,10 +117,10 @@ def available():
         return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
 
 
-def still():
-    before = cached("big")
-    time.sleep(0.5)
-    return cached("big") == before
+def all_resident():
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    settled()
+    return resident(fd) == len(files["big"])
 
 
 class Buffer:
@@ -482,9 +482,7 @@ t.ok(m.cached() == 12 * MIB // PAGE and delta.prefetch_requests >= 4, "... and r
 m.close()
 
 # Memory that is full of files which cannot go leaves a quarter of the rest to advice.
-while resident(fd) < len(files["big"]):
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
-    settled()
+t.ok(t.wait_for(all_resident, 120), "all of a file is fetched, by and by", resident(fd))
 t.drop_caches(3)
 os.makedirs(FULL)
 t.run("mount", "-t", "tmpfs", "-o", "size=100%", "none", FULL)
@@ -492,11 +490,12 @@ with open(f"{FULL}/ballast", "wb") as f:
     os.posix_fallocate(f.fileno(), 0, max(available() - 100 * MIB, PAGE))
 t.drop_caches(3)
 quarter = available() // 4
+delta = h.Delta(nl)
 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
-t.ok(t.wait_for(lambda: cached("big") * PAGE >= quarter // 2, 60),
-     f"POSIX_FADV_WILLNEED, memory short: {quarter >> 20} MiB may go to the page cache, some do", cached("big"))
-t.wait_for(still, 60, "nothing more comes")
-t.ok(cached("big") * PAGE <= quarter * 3 // 2 < len(files["big"]), "... and no more than that", cached("big"), quarter // PAGE)
+# The tier has been asked by now for all that shall come.
+t.ok(quarter // 2 <= delta.hit_bytes <= quarter * 3 // 2 < len(files["big"]),
+     f"POSIX_FADV_WILLNEED, memory short: {quarter >> 20} MiB may go to the page cache, and no more", delta.hit_bytes >> 20)
+t.ok(t.wait_for(lambda: cached("big") * PAGE >= quarter // 2, 60), "... they do", cached("big"))
 t.run("umount", FULL)
 os.close(fd)
 
