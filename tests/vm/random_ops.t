@@ -54,7 +54,7 @@ def program(*argv):
                           stderr=subprocess.STDOUT, text=True) as p:
         for line in p.stdout:
             lines.append(line)
-            if " operations in " in line or line.startswith(("WRONG", "STUCK")):
+            if " operations in " in line or line.startswith(("WRONG", "STUCK", "spent:")):
                 t.diag(line)
         status = p.wait()
     return status, "".join(lines)

@@ -326,21 +326,31 @@ static void set_size(struct file *f, size_t size)
 	c->size = size;
 }
 
+/*
+ * What is done to a file costs what its size is: most are small, with few blocks, and some are of
+ * more than one chunk.
+ */
 static size_t some_size(void)
 {
-	switch (roll(10)) {
+	switch (roll(20)) {
 	case 0:
 		return roll(3);
 	case 1:
-	case 2:
-	case 3:
-		return roll(64 << 10);
-	case 4:
 		return CHUNK + roll(5) - 2;
-	case 5:
+	case 2:
 		return (1 + roll(40)) * (64U << 10) + roll(3) - 1;
-	default:
+	case 3:
 		return roll(SIZE_MAX_FILE);
+	case 4:
+	case 5:
+	case 6:
+		return (1 + roll(4)) * (64U << 10) + roll(3) - 1;
+	case 7:
+	case 8:
+	case 9:
+		return roll(300 << 10);
+	default:
+		return roll(64 << 10);
 	}
 }
 
@@ -937,7 +947,8 @@ static size_t some_offset(const struct file *f)
 	case 1:
 		return size > 10 ? size - roll(10) : size;
 	case 2:
-		return roll(4) * CHUNK + (roll(2) ? 0 : roll(9));
+		return roll((uint32_t)(size / CHUNK) + (roll(20) ? 1 : 4)) * CHUNK % SIZE_MAX_FILE +
+		       (roll(2) ? 0 : roll(9));
 	case 3:
 		return size / PAGE * PAGE;
 	default:
@@ -1599,6 +1610,48 @@ static void step(void)
 		op_tier();
 }
 
+/* Where the time goes, by the first word that is noted of an operation. */
+#define KINDS	48
+
+static struct spent {
+	char kind[12];
+	uint64_t count;
+	double seconds;
+} spent[KINDS];
+
+static void account(const char *noted, double took)
+{
+	char kind[sizeof(spent->kind)] = "nothing";
+	unsigned int i;
+
+	sscanf(noted, " %11[a-z]", kind);
+	for (i = 0; i < KINDS - 1 && spent[i].kind[0] && strcmp(spent[i].kind, kind); i++)
+		;
+	strcpy(spent[i].kind, kind);
+	spent[i].count++;
+	spent[i].seconds += took;
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+	double difference = ((const struct spent *)b)->seconds - ((const struct spent *)a)->seconds;
+
+	return difference > 0 ? 1 : difference < 0 ? -1 : 0;
+}
+
+static void print_spent(void)
+{
+	unsigned int i;
+
+	qsort(spent, KINDS, sizeof(*spent), by_seconds);
+	printf("spent:");
+	for (i = 0; i < 12 && spent[i].count; i++)
+		printf(" %s %.1f s (%llu, %.2f ms each)", spent[i].kind, spent[i].seconds,
+		       (unsigned long long)spent[i].count,
+		       spent[i].seconds * 1000 / spent[i].count);
+	printf("\n");
+}
+
 static const char *argument(int argc, char **argv, const char *name)
 {
 	int i;
@@ -1641,7 +1694,7 @@ static void remove_leftovers(const struct path *p)
 
 int main(int argc, char **argv)
 {
-	double start, progress = 0;
+	double start, progress = 0, begun;
 	unsigned int i;
 
 	target = argument(argc, argv, "--target");
@@ -1682,7 +1735,9 @@ int main(int argc, char **argv)
 	shared->history[0][0] = 0;
 	start = now();
 	for (op_number = 0; op_number < max_ops && now() - start < seconds; op_number++) {
+		begun = now();
 		step();
+		account(shared->history[op_number % LOG], now() - begun);
 		if (now() - start > progress + 30) {
 			progress = now() - start;
 			printf("  %llu operations in %.0f s\n", (unsigned long long)op_number,
@@ -1696,6 +1751,7 @@ int main(int argc, char **argv)
 	       (unsigned long long)(read_bytes >> 20), (unsigned long long)failed_reads,
 	       (unsigned long long)strong_opens, (unsigned long long)opens,
 	       (unsigned long long)uploads_seen);
+	print_spent();
 	fflush(stdout);
 	if (daemon_pid) {
 		kill(daemon_pid, SIGTERM);
