@@ -3,7 +3,8 @@
 #
 # Guards: an NVMe device that is pulled out under its readers costs fetches of what it had, and no
 # wrong byte; the other tier goes on, and has all of it in the end; what is left of the one can be
-# detached, and the module unloaded.
+# detached, and the module unloaded. A device that was wiped while the node was reimaged is refused, and
+# once it is formatted a cold cache.
 #
 # vm: disk=data:64M disk=other:64M timeout=240 mem=1G
 
@@ -80,4 +81,27 @@ t.run_ok("the other is detached", "cachectl", "device", "detach", OTHER)
 t.same(daemon.stop(), 0, "the daemon ends")
 nl.close()
 t.ok(t.unloaded(), "the module unloads")
+
+# --- wiped
+
+t.run_ok("the other is wiped", "dd", "if=/dev/zero", f"of={OTHER}", "bs=1M", "count=64", "oflag=direct")
+t.load_module(t.PATIENT)
+nl = h.Netlink()
+t.run_fails("... it is refused", "no blobcache tier on this device: format it", "cachectl", "device", "attach", OTHER)
+t.run_ok("... formatted", "cachectl", "device", "format", "--yes", OTHER)
+t.run_ok("... attached", "cachectl", "device", "attach", OTHER)
+t.ok(daemon.start(lambda pid: nl.status()[h.ST_DAEMON_PID] == pid), "a daemon is there", daemon.tail())
+status, output = t.mount(STORE, TARGET, ro=True, volume=VOLUME, ttl="1h")
+t.same(status, 0, "mounted", output)
+delta = h.Delta(nl)
+t.same(wrong(), [], "it is cold: all is right")
+t.ok(delta.fetch_bytes == files.size(files.sums), "... and fetched, once", delta.fetch_bytes)
+delta = h.Delta(nl)
+t.same(wrong(), [], "... and right the second time")
+t.same((delta.fetch_bytes, delta.crc_errors), (0, 0), "... from the tier")
+t.run_ok("unmounted at last", "umount", TARGET)
+t.run_ok("detached at last", "cachectl", "device", "detach", OTHER)
+daemon.stop()
+nl.close()
+t.ok(t.unloaded(), "the module unloads at last")
 t.done()
