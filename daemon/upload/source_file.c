@@ -109,7 +109,9 @@ static enum bc_source_status file_check(struct bc_source *source, char *text, si
 		return BC_SOURCE_FAILED;
 	}
 	if (now.st_size == was->st_size && now.st_mtim.tv_sec == was->st_mtim.tv_sec &&
-	    now.st_mtim.tv_nsec == was->st_mtim.tv_nsec)
+	    now.st_mtim.tv_nsec == was->st_mtim.tv_nsec &&
+	    now.st_ctim.tv_sec == was->st_ctim.tv_sec &&
+	    now.st_ctim.tv_nsec == was->st_ctim.tv_nsec)
 		return BC_SOURCE_OK;
 	snprintf(text, size, "the file was written to during the upload");
 	return BC_SOURCE_STALE;

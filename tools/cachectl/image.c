@@ -96,7 +96,8 @@ static int show_uploaded(const struct upload_request *request, const struct uplo
 		json_object_set_new(answer, "etag", json_string(done->etag));
 		return out_json(stdout, answer, 0);
 	}
-	printf("uploaded %s, %s, version %s", request->url, fmt_bytes(size, done->size), done->etag);
+	printf("uploaded %s, %s, version %s", request->url, fmt_bytes(size, done->size),
+	       done->etag);
 	if (done->reused)
 		printf("; the store had %s of it", fmt_bytes(reused, done->reused));
 	printf("\n");
@@ -106,12 +107,14 @@ static int show_uploaded(const struct upload_request *request, const struct uplo
 static int upload(const struct upload_request *request)
 {
 	struct upload_answer answer = { 0 };
-	int rc = imageupload(request, &answer);
+	int rc = imageupload_check(request);
 
+	if (!rc)
+		rc = imageupload(request, &answer);
 	return rc ? rc : show_uploaded(request, &answer);
 }
 
-/* By way of a file of our own, which is gone afterwards. */
+/* By way of a file of our own, which is gone once the store has it. */
 static int build_and_upload(struct build_request *request)
 {
 	const char *parent = request->temporary ? request->temporary : getenv("TMPDIR");
@@ -130,8 +133,14 @@ static int build_and_upload(struct build_request *request)
 	request->image.output = file;
 	request->upload.file = file;
 	rc = imagebuild(&request->image, directory);
-	if (!rc)
+	if (!rc) {
 		rc = upload(&request->upload);
+		if (rc) {
+			ctl_warn("%s: the image is kept: 'cachectl image upload %s %s' goes on",
+				 ctl.path, file, request->upload.url);
+			return rc;
+		}
+	}
 	unlink(file);
 	rmdir(directory);
 	return rc;
@@ -204,6 +213,8 @@ static int run_build(const struct command *cmd, int argc, char **argv)
 	/* Before hours are spent on packing. */
 	if (!output_file(request.output))
 		rc = place(&request.upload, request.output, request.volume);
+	if (!rc && request.upload.url)
+		rc = imageupload_check(&request.upload);
 	return rc ? rc : build(&request);
 }
 

@@ -321,5 +321,6 @@ int imagebuild(const struct image_request *request, const char *own)
 		rc = keep(request->output);
 	if (*part)
 		unlink(part);
+	own_directory = NULL;
 	return rc;
 }

@@ -32,10 +32,13 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
-	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction old;
+	size_t i;
 
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(numbers[i], on_signal);
 	signal(SIGPIPE, SIG_IGN);
 }
 
@@ -55,9 +58,7 @@ static struct bc_store *open_store(const struct upload_request *request)
 	volumes = bc_volumes_create(config, text, sizeof(text));
 	if (volumes) {
 		store = bc_volumes_find(volumes, request->place.source, text, sizeof(text));
-		if (store)
-			bc_store_get(store);
-		else
+		if (!store)
 			ctl_fail("%s: %s has no credentials for %s: %s", ctl.path, path,
 				 request->place.source, text);
 		bc_volumes_free(volumes);
@@ -137,8 +138,11 @@ static int told(const struct upload_request *request, struct bc_upload *upload,
 		return CTL_OK;
 	}
 	if (result->end == BC_UPLOAD_CANCELLED)
-		return ctl_fail("%s: interrupted; %s is as it was; the same upload again goes on with what the store has",
+		return ctl_fail("%s: interrupted; %s is as it was, unless its very last request was on its way; the same upload again goes on with what the store has",
 				ctl.path, request->url);
+	if (result->end == BC_UPLOAD_SUPERSEDED)
+		return ctl_fail("%s: %s was not uploaded to %s: a later upload by a node of this name is there (by its clock: is this one's right?)",
+				ctl.path, request->file, request->url);
 	return ctl_fail("%s: %s was not uploaded to %s: %s", ctl.path, request->file, request->url,
 			result->text);
 }
@@ -167,6 +171,20 @@ static int upload(const struct upload_request *request, struct bc_store *store,
 	rc = told(request, started, answer);
 	bc_upload_free(started);
 	return rc;
+}
+
+int imageupload_check(const struct upload_request *request)
+{
+	struct bc_store *store;
+
+	/* Its way of writing is for what one writer at a time changes. */
+	if (!strncmp(request->place.source, "file:", 5))
+		return ctl_fail("%s: %s is a file: copy it there", ctl.path, request->url);
+	store = open_store(request);
+	if (!store)
+		return CTL_FAILED;
+	bc_store_put(store);
+	return CTL_OK;
 }
 
 int imageupload(const struct upload_request *request, struct upload_answer *answer)

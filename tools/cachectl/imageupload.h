@@ -27,6 +27,14 @@ struct upload_answer {
 };
 
 /**
+ * imageupload_check - can it be uploaded there, as far as is known without asking the store?
+ * @request: which; @file may be NULL
+ *
+ * For who has hours of work before the upload. Return: CTL_OK or CTL_FAILED, which was told
+ */
+int imageupload_check(const struct upload_request *request);
+
+/**
  * imageupload - make the file the object's next version, whatever is there
  * @request: which
  * @answer: out
