@@ -78,7 +78,8 @@ static bool of_lower(struct bc_fill *fill, const void *client)
 	fill->kick = fill->state == BC_FILL_NEW && !fill->retry_later;
 	if (fill->state != BC_FILL_LOWER)
 		return false;
-	/* From here on the read that has it is not awaited. */
+	/* From here on the read that has it is not awaited, nor the daemon, which was not told. */
+	fill->announced = jiffies;
 	bc_fill_same_request(fill);
 	return true;
 }

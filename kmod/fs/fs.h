@@ -169,8 +169,8 @@ enum bc_inode_kind {
 	BC_INODE_LOWER,			/* mapping inode; key = that of the lower's version */
 };
 
-/* So many chunks of a file can fail at once, and all their readers hear of it. */
-#define BC_FAILED	4
+/* So many chunks that follow each other can fail at once, and all their readers hear of it. */
+#define BC_FAILED	16
 
 /**
  * struct bc_inode - visible or mapping inode
