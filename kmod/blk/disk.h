@@ -40,8 +40,9 @@ int bc_disk_attach(const struct bc_disk_options *options, struct netlink_ext_ack
  * @force: also if it is open: its reads fail from now on
  * @extack: why not
  *
- * Without @force killable: whoever closes it just now may wait for reads. With it nothing is waited
- * for that the daemon or the store would have to do.
+ * Killable. Without @force whoever closes it just now may wait for reads. With it reads that wait
+ * fail, and so do those to come; who has the disk in his hands is waited for, who may wait for an
+ * answer of the store for 10 s. Interrupted meanwhile the disk may stay, and reads what is cached.
  * Return: 0, -ENOENT, -EBUSY, -EINTR.
  */
 int bc_disk_detach(const char *name, bool force, struct netlink_ext_ack *extack);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sources: tools/cachectl/fields.c tools/cachectl/status.c tools/cachectl/stats.c tools/cachectl/mountlist.c tools/cachectl/disklist.c tools/cachectl/mountinfo.c tools/cachectl/netlink.c tools/cachectl/format.c tools/cachectl/output.c tools/cachectl/cli.c */
+/* sources: tools/cachectl/fields.c tools/cachectl/status.c tools/cachectl/stats.c tools/cachectl/mountlist.c tools/cachectl/disklist.c tools/cachectl/columns.c tools/cachectl/mountinfo.c tools/cachectl/netlink.c tools/cachectl/format.c tools/cachectl/output.c tools/cachectl/cli.c */
 /* libs: jansson libnl-3.0 libnl-genl-3.0 smartcols mount */
 /* From netlink attributes to JSON, and from that to the screen. */
 #include <setjmp.h>

@@ -190,7 +190,8 @@ t.run_ok("it is attached", "cachectl", "disk", "attach", f"{SOURCE}/raw", "--vol
 t.same(diskimage.whole("/dev/blobcache/raw", 20 << 20), wanted, "... and what the file is")
 t.run("cachectl", "disk", "detach", "raw")
 for words, why in ((("/none", f"{SOURCE}/x"), "No such file"), (("/run/test", f"{SOURCE}/x"), "regular"),
-                   (("/run/test/raw", "azure://other.example/c/x"), "credentials")):
+                   (("/run/test/raw", "azure://other.example/c/x"), "credentials"),
+                   (("/run/test/raw", "file:///run/test/copy"), "copy it there")):
     p = image("upload", *words, "--volume", words[1].rsplit("/", 1)[0])
     t.ok(p.returncode and why in p.stdout, f"not uploaded: {words[0]} to {words[1].split('/')[2]}", p.stdout)
 with open("/run/test/big", "wb") as f:

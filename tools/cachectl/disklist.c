@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "columns.h"
 #include "disklist.h"
 #include "diskname.h"
 #include "format.h"
@@ -10,18 +11,6 @@
 static void text_name(char *buf, size_t size, const json_t *row)
 {
 	snprintf(buf, size, "%s%s", DISKNAME_DIR, out_str(row, "name"));
-}
-
-static void text_object(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
-}
-
-static void text_size(char *buf, size_t size, const json_t *row)
-{
-	char text[FMT_SIZE];
-
-	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
 }
 
 static void text_resident(char *buf, size_t size, const json_t *row)
@@ -50,8 +39,8 @@ static enum out_color color_state(const json_t *row)
 
 const struct out_column disklist_columns[] = {
 	{ "DISK", false, false, text_name, NULL },
-	{ "OBJECT", false, true, text_object, NULL },
-	{ "SIZE", true, false, text_size, NULL },
+	{ "OBJECT", false, true, column_object, NULL },
+	{ "SIZE", true, false, column_size, NULL },
 	{ "RESIDENT", true, false, text_resident, NULL },
 	{ "OPEN", false, false, text_open, NULL },
 	{ "STATE", false, false, text_state, color_state },

@@ -20,6 +20,7 @@
 #include "cachectl.h"
 #include "imagebuild.h"
 #include "imageorder.h"
+#include "interrupt.h"
 
 #define MKFS	"mkfs.erofs"
 #define TAR	"tar"
@@ -225,17 +226,6 @@ static void on_signal(int number)
 	raise(number);
 }
 
-static void catch_signals(void)
-{
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction old;
-	size_t i;
-
-	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			signal(numbers[i], on_signal);
-}
-
 static bool is_below(const char *path, const char *directory)
 {
 	size_t length = strlen(directory);
@@ -313,7 +303,7 @@ int imagebuild(const struct image_request *request, const char *own)
 
 	if (request->compress && strlen(request->compress) > COMPRESS_MAX)
 		return ctl_fail("%s: '%s' is too long", ctl.path, request->compress);
-	catch_signals();
+	interrupt_catch(on_signal);
 	rc = make_part(request);
 	if (!rc)
 		rc = request->order ? build_ordered(request, part) : build_plain(request, part);

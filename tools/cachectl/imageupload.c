@@ -14,6 +14,7 @@
 #include "cachectl.h"
 #include "config.h"
 #include "imageupload.h"
+#include "interrupt.h"
 #include "log.h"
 #include "progress.h"
 #include "store/http.h"
@@ -28,18 +29,6 @@ static atomic_int interrupted;
 static void on_signal(int number)
 {
 	interrupted = number;
-}
-
-static void catch_signals(void)
-{
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction old;
-	size_t i;
-
-	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			signal(numbers[i], on_signal);
-	signal(SIGPIPE, SIG_IGN);
 }
 
 static struct bc_store *open_store(const struct upload_request *request)
@@ -193,7 +182,8 @@ int imageupload(const struct upload_request *request, struct upload_answer *answ
 	struct bc_net *net;
 	int rc = CTL_FAILED;
 
-	catch_signals();
+	interrupt_catch(on_signal);
+	signal(SIGPIPE, SIG_IGN);
 	bc_log_open(true, BC_ERROR);
 	if (!bc_http_init())
 		return ctl_fail("%s: libcurl cannot be used", ctl.path);

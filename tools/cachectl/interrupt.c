@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Steps that an interrupt may end while what was done before is undone. */
+/* Interrupts, and steps that one may end while what was done before is undone. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,12 +10,32 @@
 #include "cachectl.h"
 #include "interrupt.h"
 
+static const int interrupts[] = { SIGINT, SIGTERM, SIGHUP };
+#define INTERRUPTS	(sizeof(interrupts) / sizeof(*interrupts))
+
+static bool is_ignored(int number)
+{
+	struct sigaction action;
+
+	return !sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN;
+}
+
+void interrupt_catch(void (*handler)(int number))
+{
+	size_t i;
+
+	for (i = 0; i < INTERRUPTS; i++)
+		if (!is_ignored(interrupts[i]))
+			signal(interrupts[i], handler);
+}
+
 static void held(sigset_t *set)
 {
+	size_t i;
+
 	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGHUP);
+	for (i = 0; i < INTERRUPTS; i++)
+		sigaddset(set, interrupts[i]);
 	sigaddset(set, SIGCHLD);
 }
 
@@ -25,13 +45,6 @@ void interrupt_hold(sigset_t *old)
 
 	held(&set);
 	sigprocmask(SIG_BLOCK, &set, old);
-}
-
-static bool is_ignored(int number)
-{
-	struct sigaction action;
-
-	return !sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN;
 }
 
 /* Return: the exit code of a child that has ended, or INTERRUPT_HIT if it has not. */

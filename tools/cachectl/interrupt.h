@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Steps that an interrupt may end while what was done before is undone.
- *
- * A step that waits in the kernel cannot look at signals, and one that ends the program leaves
- * behind what was done before. So signals are held, and the step runs in a child.
+ * Interrupts: SIGINT, SIGTERM and SIGHUP; and steps that one may end while what was done before is
+ * undone. A step that waits in the kernel cannot look at signals, and one that ends the program
+ * leaves behind what was done before. So signals are held, and the step runs in a child.
  */
 #ifndef CACHECTL_INTERRUPT_H
 #define CACHECTL_INTERRUPT_H
@@ -14,7 +13,10 @@
 /* interrupt_run() was interrupted. */
 #define INTERRUPT_HIT	(-1)
 
-/* SIGINT, SIGTERM and SIGHUP wait from now on. @old: for the others */
+/* Handle each that is not ignored: who started this in the background has it so. */
+void interrupt_catch(void (*handler)(int number));
+
+/* They wait from now on. @old: for the others */
 void interrupt_hold(sigset_t *old);
 
 /**

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cachectl.h"
+#include "columns.h"
 #include "dumpcmd.h"
 #include "filecmd.h"
 #include "format.h"
@@ -18,18 +19,6 @@ static int run_remove(const struct command *cmd, int argc, char **argv)
 	return filecmd_run(cmd, argc, argv, BC_CMD_PIN_REMOVE, "unpinned");
 }
 
-static void text_path(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
-}
-
-static void text_size(char *buf, size_t size, const json_t *row)
-{
-	char text[FMT_SIZE];
-
-	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
-}
-
 static void text_resident(char *buf, size_t size, const json_t *row)
 {
 	char text[FMT_SIZE];
@@ -39,8 +28,8 @@ static void text_resident(char *buf, size_t size, const json_t *row)
 }
 
 static const struct out_column columns[] = {
-	{ "OBJECT", false, false, text_path, NULL },
-	{ "SIZE", true, false, text_size, NULL },
+	{ "OBJECT", false, false, column_object, NULL },
+	{ "SIZE", true, false, column_size, NULL },
 	{ "RESIDENT", true, false, text_resident, NULL },
 	{ 0 }
 };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cachectl.h"
+#include "columns.h"
 #include "dumpcmd.h"
 #include "format.h"
 #include "output.h"
@@ -45,11 +46,6 @@ static void text_range(char *buf, size_t size, const json_t *row)
 		snprintf(buf, size, "-");
 }
 
-static void text_object(char *buf, size_t size, const json_t *row)
-{
-	snprintf(buf, size, "%s/%s", out_str(row, "source"), out_str(row, "path"));
-}
-
 static const struct out_column columns[] = {
 	{ "ID", true, false, text_id, NULL },
 	{ "KIND", false, false, text_kind, NULL },
@@ -57,7 +53,7 @@ static const struct out_column columns[] = {
 	{ "PRIORITY", false, false, text_priority, NULL },
 	{ "AGE", true, false, text_age, NULL },
 	{ "RANGE", false, false, text_range, NULL },
-	{ "OBJECT", false, false, text_object, NULL },
+	{ "OBJECT", false, false, column_object, NULL },
 	{ 0 }
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cachectl.h"
+#include "columns.h"
 #include "filecmd.h"
 #include "format.h"
 #include "netlink.h"
@@ -39,13 +40,6 @@ static void text_path(char *buf, size_t size, const json_t *row)
 	snprintf(buf, size, "%s", out_str(row, "path"));
 }
 
-static void text_size(char *buf, size_t size, const json_t *row)
-{
-	char text[FMT_SIZE];
-
-	snprintf(buf, size, "%s", fmt_bytes(text, out_num(row, "size")));
-}
-
 static void text_resident(char *buf, size_t size, const json_t *row)
 {
 	char text[FMT_SIZE];
@@ -76,7 +70,7 @@ static void text_etag(char *buf, size_t size, const json_t *row)
 
 static const struct out_column columns[] = {
 	{ "FILE", false, false, text_path, NULL },
-	{ "SIZE", true, false, text_size, NULL },
+	{ "SIZE", true, false, column_size, NULL },
 	{ "RESIDENT", true, false, text_resident, NULL },
 	{ "PENDING", true, false, text_pending, NULL },
 	{ "PINNED", false, false, text_pinned, NULL },
