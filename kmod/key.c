@@ -26,16 +26,20 @@ static void hash_string(struct blake2s_ctx *ctx, const char *string, u32 length)
 	hash_bytes(ctx, string, length);
 }
 
-void bc_key_volume(const char *source, const char *domain, struct bc_key *id)
+void bc_key_volume_of(const char *source, u32 source_length, const char *domain,
+		      u32 domain_length, struct bc_key *id)
 {
 	struct blake2s_ctx ctx;
 
-	if (!domain)
-		domain = "";
 	hash_start(&ctx, volume_key, sizeof(volume_key) - 1);
-	hash_string(&ctx, domain, strlen(domain));
-	hash_bytes(&ctx, source, strlen(source));
+	hash_string(&ctx, domain, domain_length);
+	hash_bytes(&ctx, source, source_length);
 	blake2s_final(&ctx, id->bytes);
+}
+
+void bc_key_volume(const char *source, const char *domain, struct bc_key *id)
+{
+	bc_key_volume_of(source, strlen(source), domain ?: "", domain ? strlen(domain) : 0, id);
 }
 
 void bc_key_path(const struct bc_key *volume, const char *path, u32 length, struct bc_key *hash)

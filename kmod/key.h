@@ -21,6 +21,10 @@
  */
 void bc_key_volume(const char *source, const char *domain, struct bc_key *id);
 
+/* The same of strings that are not terminated; a domain of length 0 is none. */
+void bc_key_volume_of(const char *source, u32 source_length, const char *domain,
+		      u32 domain_length, struct bc_key *id);
+
 /**
  * bc_key_path - path hash of a name in a volume
  * @volume: volume id

@@ -303,6 +303,16 @@ static inline bool __test_and_clear_bit(unsigned long nr, unsigned long *map)
 	return was;
 }
 
+static inline void __set_bit(unsigned long nr, unsigned long *map)
+{
+	map[nr / BITS_PER_LONG] |= BIT(nr % BITS_PER_LONG);
+}
+
+static inline void __clear_bit(unsigned long nr, unsigned long *map)
+{
+	map[nr / BITS_PER_LONG] &= ~BIT(nr % BITS_PER_LONG);
+}
+
 static inline unsigned long find_next_bit(const unsigned long *map, unsigned long size,
 					  unsigned long nr)
 {
@@ -319,6 +329,13 @@ static inline unsigned int hweight16(u16 w)
 static inline u64 div_u64(u64 dividend, u32 divisor)
 {
 	return dividend / divisor;
+}
+
+static inline void sort(void *base, size_t count, size_t size,
+			int (*compare)(const void *, const void *), void *unused)
+{
+	(void)unused;
+	qsort(base, count, size, compare);
 }
 
 static inline void *memchr_inv(const void *start, int c, size_t bytes)

@@ -164,6 +164,74 @@ struct bc_disk_dirty_unit {
 	struct bc_disk_dirty_desc desc[BC_DIRTY_DESCS];
 };
 
+/*
+ * What a block of kind NAME, TOMBSTONE or RENAME holds: this head, then source, trust domain, path
+ * and other path, each of the length given, without terminators. The descriptor's key is the
+ * generation, its block number 0, its length that of all this, and its crc covers it.
+ */
+#define BC_NAME_MAGIC		0x656d614eU	/* "Name" */
+#define BC_NAME_SOURCE_MAX	1023
+#define BC_NAME_DOMAIN_MAX	1023
+#define BC_NAME_PATH_MAX	4095
+
+/* Where a dirty object stands. */
+enum bc_name_state {
+	BC_NAME_WRITING		= 0,	/* somebody has it open for writing, or had at a crash */
+	BC_NAME_READY		= 1,	/* closed, or renamed into place: may be committed to Blob */
+	BC_NAME_COMMITTED	= 2,	/* Blob has it: only the name is left */
+};
+
+/* What of it Blob had when it became dirty. */
+enum bc_name_base {
+	BC_BASE_NONE		= 0,	/* no such blob */
+	BC_BASE_ETAG		= 1,	/* the one of base_etag */
+	BC_BASE_UNKNOWN		= 2,	/* nobody asked: whoever commits has to */
+};
+
+struct bc_disk_name {
+	__le32	magic;			/* BC_NAME_MAGIC */
+	__le32	length;			/* of all, strings included */
+	__u8	uuid[BC_UUID_SIZE];	/* of the tier */
+	__u8	generation[BC_KEY_SIZE];
+	__u8	volume_id[BC_KEY_SIZE];
+	__u8	node_id[BC_UUID_SIZE];	/* of the writer */
+	__le64	seq;			/* as in the descriptor */
+	__le64	step;			/* counts commit steps: each fsync, rename, truncation */
+	__le64	size;
+	__le64	mtime;			/* seconds since the epoch, signed */
+	__le64	ctime;
+	__le32	mtime_nsec;
+	__le32	ctime_nsec;
+	__le32	mode;			/* type included */
+	__le32	uid;
+	__le32	gid;
+	__u8	state;			/* enum bc_name_state */
+	__u8	base;			/* enum bc_name_base */
+	__u8	base_etag_length;	/* 0..BC_ETAG_MAX */
+	__u8	acked_etag_length;	/* likewise */
+	__le64	cut_size;		/* what is behind, up to this sequence, was cut off */
+	__le64	cut_seq;		/* 0 = nothing was */
+	__le64	acked_seq;		/* the last cut that Blob has; 0 = none */
+	__le64	acked_size;
+	__le64	acked_last_modified;	/* seconds since the epoch, as the store says */
+	__u8	base_key[BC_KEY_SIZE];	/* of the base; of a tombstone: which generation is gone */
+	__le64	base_size;
+	__u8	base_etag[BC_ETAG_MAX];	/* quotes stripped, zero padded */
+	__u8	acked_etag[BC_ETAG_MAX];
+	__le64	chain_frame;		/* more of it; all ones = no more */
+	__u8	chain_slot;
+	__u8	reserved_chain[7];	/* zero, checked */
+	__le16	source_length;
+	__le16	domain_length;
+	__le16	path_length;
+	__le16	other_length;		/* of the base's path; of a rename: from where */
+	__le32	flags;			/* zero, checked */
+	__u8	reserved[668];		/* zero, checked */
+};
+
+#define BC_NAME_BYTES_MAX	(sizeof(struct bc_disk_name) + BC_NAME_SOURCE_MAX + \
+				 BC_NAME_DOMAIN_MAX + 2 * BC_NAME_PATH_MAX)
+
 /* Identity table: advisory, like the clean table. */
 #define BC_IDENTITY_RECORDS	15
 
@@ -220,6 +288,18 @@ static_assert(sizeof(struct bc_disk_clean_unit) == BC_UNIT_SIZE, "clean unit");
 static_assert(offsetof(struct bc_disk_clean_unit, desc) == 256, "clean unit descriptors");
 static_assert(sizeof(struct bc_disk_dirty_desc) == 64, "dirty descriptor");
 static_assert(sizeof(struct bc_disk_dirty_unit) == BC_UNIT_SIZE, "dirty unit");
+static_assert(offsetof(struct bc_disk_dirty_desc, frame) == 48, "dirty descriptor.frame");
+static_assert(sizeof(struct bc_disk_name) == 1024, "name");
+static_assert(offsetof(struct bc_disk_name, seq) == 72, "name.seq");
+static_assert(offsetof(struct bc_disk_name, size) == 88, "name.size");
+static_assert(offsetof(struct bc_disk_name, mode) == 120, "name.mode");
+static_assert(offsetof(struct bc_disk_name, state) == 132, "name.state");
+static_assert(offsetof(struct bc_disk_name, cut_size) == 136, "name.cut_size");
+static_assert(offsetof(struct bc_disk_name, base_key) == 176, "name.base_key");
+static_assert(offsetof(struct bc_disk_name, acked_etag) == 264, "name.acked_etag");
+static_assert(offsetof(struct bc_disk_name, chain_frame) == 328, "name.chain_frame");
+static_assert(offsetof(struct bc_disk_name, source_length) == 344, "name.source_length");
+static_assert(offsetof(struct bc_disk_name, reserved) == 356, "name.reserved");
 static_assert(sizeof(struct bc_disk_identity) == 256, "identity record");
 static_assert(offsetof(struct bc_disk_identity, mode) == 116, "identity.mode");
 static_assert(offsetof(struct bc_disk_identity, lower_ino) == 128, "identity.lower_ino");
