@@ -6,6 +6,7 @@
 
 #include "blk/disk.h"
 #include "daemon.h"
+#include "dirty.h"
 #include "fill.h"
 #include "fs/fs.h"
 #include "netlink.h"
@@ -23,6 +24,7 @@ struct part {
 /* In order of dependence; undone backwards. Front ends come last, so that nothing uses half. */
 static const struct part parts[] = {
 	{ bc_tier_io_init, bc_tier_io_exit },
+	{ bc_dirty_init, bc_dirty_exit },
 	{ bc_pins_init, bc_pins_exit },
 	{ bc_lower_init, bc_lower_exit },
 	{ bc_fills_init, bc_fills_exit },

@@ -47,7 +47,10 @@ struct bc_client *bc_client_create(const struct bc_client_options *options)
 	if (!client)
 		return ERR_PTR(-ENOMEM);
 	client->source = kstrdup(options->source, GFP_KERNEL);
-	if (!client->source) {
+	client->domain = kstrdup(options->domain, GFP_KERNEL);
+	if (!client->source || (options->domain && !client->domain)) {
+		kfree(client->source);
+		kfree(client->domain);
 		kfree(client);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -68,6 +71,7 @@ static void client_release(struct kref *ref)
 
 	WARN_ON_ONCE(!list_empty(&client->lower_queue));
 	kfree(client->source);
+	kfree(client->domain);
 	kfree(client);
 }
 

@@ -16,6 +16,7 @@
 struct bc_client {
 	struct kref ref;	/* front end, and each object */
 	char *source;
+	char *domain;		/* or NULL */
 	struct bc_key volume;
 	enum bc_daemon_loss on_daemon_loss;
 	u32 deadline_ms;

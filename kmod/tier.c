@@ -17,9 +17,9 @@
 #include "tier.h"
 #include "tier_meta.h"
 
-/* What this module knows: no ro_compat and no incompat feature. */
+/* What this module knows. */
 #define KNOWN_RO_COMPAT	0U
-#define KNOWN_INCOMPAT	0U
+#define KNOWN_INCOMPAT	BC_INCOMPAT_DIRTY
 
 static DEFINE_MUTEX(tier_mutex);	/* attach against detach */
 
@@ -53,6 +53,17 @@ static int write_super(struct bc_tier *tier)
 	return ret;
 }
 
+int bc_tier_mark_dirty(struct bc_tier *tier)
+{
+	int ret;
+
+	mutex_lock(&tier->super_mutex);
+	tier->super.incompat |= BC_INCOMPAT_DIRTY;
+	ret = write_super(tier);
+	mutex_unlock(&tier->super_mutex);
+	return ret;
+}
+
 static int super_error(struct netlink_ext_ack *extack, const char *name, int ret,
 		       const char *why)
 {
@@ -70,10 +81,6 @@ static int super_error(struct netlink_ext_ack *extack, const char *name, int ret
 
 static int check_features(const struct bc_super *super, struct netlink_ext_ack *extack)
 {
-	if (super->incompat & BC_INCOMPAT_DIRTY) {
-		NL_SET_ERR_MSG(extack, "tier holds data that is not in Blob yet, and this module cannot write back: use a newer module, do not format");
-		return -EOPNOTSUPP;
-	}
 	if (super->incompat & ~KNOWN_INCOMPAT || super->ro_compat & ~KNOWN_RO_COMPAT) {
 		NL_SET_ERR_MSG(extack, "tier uses features this module does not know: use a newer module");
 		return -EOPNOTSUPP;
@@ -161,6 +168,7 @@ static int init_memory(struct bc_tier *tier, struct netlink_ext_ack *extack)
 /* Everything but the device; also for what init left half done. */
 static void free_memory(struct bc_tier *tier)
 {
+	bc_dirty_unload(tier);
 	bc_clean_free(tier);
 	bc_evict_free(&tier->evict);
 	bc_index_free(&tier->index);
@@ -220,7 +228,9 @@ static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack
 	ret = init_memory(tier, extack);
 	if (ret)
 		goto err_free;
-	ret = bc_clean_load(tier, extack);
+	ret = bc_dirty_load(tier, extack);
+	if (!ret)
+		ret = bc_clean_load(tier, extack);
 	if (ret)
 		goto err_free;
 	bc_identities_load(tier);
@@ -232,8 +242,15 @@ static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack
 	ret = percpu_ref_init(&tier->ref, tier_idle, 0, GFP_KERNEL);
 	if (ret)
 		goto err_free;
+	ret = bc_dirty_load_finish(tier, extack);
+	if (ret)
+		goto err_ref;
 	return 0;
 
+err_ref:
+	/* To make room may have changed the clean table. */
+	cancel_delayed_work_sync(&tier->table_work);
+	percpu_ref_exit(&tier->ref);
 err_free:
 	free_memory(tier);
 err_close:
@@ -253,6 +270,7 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack)
 	strscpy(tier->name, path, sizeof(tier->name));
 	init_completion(&tier->idle);
 	spin_lock_init(&tier->lock);
+	mutex_init(&tier->super_mutex);
 	ret = bc_tier_io_prepare(tier);
 	if (ret) {
 		kvfree(tier);
@@ -319,8 +337,13 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
 		NL_SET_ERR_MSG(extack, "no such tier: see cachectl device list");
 		goto out;
 	}
+	ret = bc_dirty_leave(tier);
 	/* Nobody else lets go of it. */
 	bc_tier_put(tier);
+	if (ret) {
+		NL_SET_ERR_MSG(extack, "a mount with write=back is there: unmount it first");
+		goto out;
+	}
 	unpublish(tier);
 	ret = close_tables(tier);
 	if (ret)

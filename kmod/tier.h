@@ -18,6 +18,7 @@
 
 #include "blobcache_netlink.h"
 #include "clean.h"
+#include "dirty.h"
 #include "engine.h"
 #include "evict.h"
 #include "frame.h"
@@ -34,6 +35,7 @@ struct netlink_ext_ack;
 struct bc_tier {
 	struct bc_bdev bdev;
 	char name[BC_TIER_NAME_MAX + 1];
+	struct mutex super_mutex;	/* for writing it */
 	struct bc_super super;
 	u32 sector_mask;		/* logical block size - 1 */
 	bool was_clean;
@@ -58,6 +60,7 @@ struct bc_tier {
 	wait_queue_head_t table_wait;		/* for some of it to be written */
 	atomic_t table_waiters;
 	struct delayed_work table_work;
+	struct bc_dirty_store dirty;		/* what is not in Blob yet */
 	struct delayed_work identity_work;
 	u32 identity_changes;			/* of the table when it was last written */
 	u64 identity_generation;		/* of that save */
@@ -93,6 +96,9 @@ int bc_tier_attach(const char *path, struct netlink_ext_ack *extack);
 
 /* Stop serving from it, write its tables, let it go. @path: as given to attach. */
 int bc_tier_detach(const char *path, struct netlink_ext_ack *extack);
+
+/* It is going to hold data that is not in Blob. Process context. Return: 0 or errno. */
+int bc_tier_mark_dirty(struct bc_tier *tier);
 
 /* What is told of it. */
 void bc_tier_info(struct bc_tier *tier, struct bc_tier_info *info);

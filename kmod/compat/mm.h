@@ -70,4 +70,13 @@ static inline bool bc_iter_pages_held(const struct iov_iter *iter)
 }
 #endif
 
+#ifndef HAVE_COPY_FOLIO_FROM_ITER_ATOMIC
+static inline size_t copy_folio_from_iter_atomic(struct folio *folio, size_t offset, size_t bytes,
+						 struct iov_iter *iter)
+{
+	return copy_page_from_iter_atomic(folio_page(folio, offset >> PAGE_SHIFT),
+					  offset_in_page(offset), bytes, iter);
+}
+#endif
+
 #endif /* BC_COMPAT_MM_H */

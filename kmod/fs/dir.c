@@ -12,6 +12,7 @@
 #include <linux/namei.h>
 #include <linux/slab.h>
 
+#include "back.h"
 #include "fs.h"
 
 /**
@@ -567,6 +568,14 @@ static bool is_still_known(const struct bc_mount *mount, const struct dentry *de
 	       bc_known_still(dentry, READ_ONCE(info->view));
 }
 
+/* A dirty file's names change by us alone. Also in RCU mode. */
+static bool is_dirty(const struct dentry *dentry)
+{
+	const struct inode *inode = d_inode_rcu(dentry);
+
+	return inode && bc_back_of(inode);
+}
+
 static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 {
 	struct bc_mount *mount = BC_M(dentry->d_sb);
@@ -574,6 +583,9 @@ static int dentry_revalidate(BC_D_REVALIDATE_PARAMETERS)
 
 	if (d_is_negative(dentry))
 		return flags & LOOKUP_RCU ? -ECHILD : 0;
+	/* Nobody else knows of it. */
+	if (is_dirty(dentry))
+		return 1;
 	if (READ_ONCE(info->renames) != atomic64_read(&mount->renames)) {
 		if (flags & LOOKUP_RCU)
 			return -ECHILD;
@@ -686,6 +698,18 @@ static unsigned long name_timeout(struct dentry *dentry, u64 deadline)
 	return max(until(deadline), msecs_to_jiffies(least));
 }
 
+/* A directory that dirty files need, and the lower has lost or never had, is made anew. */
+static int lookup_lower(struct dentry *dentry, unsigned long timeout, struct path *lower,
+			u64 *generation, struct kstat *stat)
+{
+	int error = bc_lower_lookup(dentry, timeout, bc_known_exists, lower, generation, stat);
+
+	if (error != -ENOENT || !bc_back_below(dentry))
+		return error;
+	error = bc_lower_make_dir(dentry);
+	return error ?: bc_lower_lookup(dentry, timeout, bc_known_exists, lower, generation, stat);
+}
+
 /**
  * bc_lookup - inode_operations.lookup
  * @dir: directory
@@ -707,6 +731,11 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 
 	if (dentry->d_name.len > NAME_MAX)
 		return ERR_PTR(-ENAMETOOLONG);
+	if (bc_is_back(dir->i_sb)) {
+		inode = bc_back_lookup(dentry);
+		if (inode)
+			return d_splice_alias(inode, dentry);
+	}
 	error = settle_above(dentry, walk_deadline(mount));
 	/* The walk came here by rights that are not those of now. */
 	if (error > 0)
@@ -714,8 +743,7 @@ struct dentry *bc_lookup(struct inode *dir, struct dentry *dentry, unsigned int 
 	asked_ns = ktime_get_boottime_ns();
 	timeout = name_timeout(dentry, deadline);
 	if (!error)
-		error = bc_lower_lookup(dentry, timeout, bc_known_exists, &lower, &generation,
-					&stat);
+		error = lookup_lower(dentry, timeout, &lower, &generation, &stat);
 	if (error && bc_known_exists(dentry))
 		set_in_vain(mount, timeout, error);
 	if (error)
@@ -768,6 +796,7 @@ const struct inode_operations bc_symlink_inode_operations = {
  */
 struct open_dir {
 	struct file *lower;
+	struct bc_back_listing *listing;	/* if it had dirty files; f_pos_lock */
 	bool abandoned;
 };
 
@@ -797,9 +826,30 @@ static int dir_release(struct inode *inode, struct file *file)
 {
 	struct open_dir *dir = file->private_data;
 
+	bc_back_listing_free(dir->listing);
 	fput(dir->lower);
 	kfree(dir);
 	return 0;
+}
+
+/* From the beginning, it is looked anew whether it has dirty files. Return: 1 if so, 0, or errno. */
+static int take_listing(struct file *file, loff_t pos)
+{
+	struct open_dir *dir = file->private_data;
+	struct bc_back_listing *listing;
+
+	if (pos || !bc_is_back(file_inode(file)->i_sb))
+		return !!dir->listing;
+	bc_back_listing_free(dir->listing);
+	dir->listing = NULL;
+	listing = bc_back_list(file, dir->lower);
+	if (IS_ERR(listing)) {
+		if (PTR_ERR(listing) == -EINTR || PTR_ERR(listing) == -ETIMEDOUT)
+			dir->abandoned = true;
+		return PTR_ERR(listing);
+	}
+	dir->listing = listing;
+	return !!listing;
 }
 
 /* Return: false if the reader is full; ctx->pos then is where to go on. */
@@ -826,6 +876,15 @@ static int dir_iterate(struct file *file, struct dir_context *ctx)
 	bool more = true;
 	int error;
 
+	if (dir->abandoned)
+		return -EIO;
+	error = take_listing(file, ctx->pos);
+	if (error < 0)
+		return error;
+	if (error) {
+		bc_back_emit(dir->listing, ctx);
+		return 0;
+	}
 	while (more) {
 		if (dir->abandoned)
 			return -EIO;

@@ -8,6 +8,7 @@
 #include <linux/timekeeping.h>
 #include <linux/uio.h>
 
+#include "back.h"
 #include "fs.h"
 
 /**
@@ -26,6 +27,11 @@ int bc_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *s
 	int changes, error;
 	u64 size;
 
+	if (bc_back_of(inode)) {
+		generic_fillattr(&nop_mnt_idmap, request_mask, inode, stat);
+		bc_back_getattr(inode, stat);
+		return 0;
+	}
 	if (!(flags & AT_STATX_DONT_SYNC) && !d_unhashed(path->dentry)) {
 		/* That it is another file now concerns those who look it up. */
 		error = bc_dentry_refresh_open(path->dentry, flags & AT_STATX_FORCE_SYNC);
@@ -91,6 +97,18 @@ static int open_read(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* A clean file that is written anew is written back from now on, where the mount does that. */
+static int make_dirty(struct inode *inode, struct file *file)
+{
+	int ret;
+
+	if (!bc_is_back(inode->i_sb) || bc_back_of(inode) || !(file->f_flags & O_TRUNC) ||
+	    !(file->f_mode & FMODE_WRITE))
+		return 0;
+	ret = bc_back_truncated(file);
+	return min(ret, 0);
+}
+
 /**
  * bc_open - file_operations.open, also for a file that was created by its opening
  * @inode: visible inode of a regular file
@@ -110,12 +128,18 @@ int bc_open(struct inode *inode, struct file *file)
 	bf->lower = created;
 	file->private_data = bf;
 	file->f_mode |= FMODE_CAN_ODIRECT;
-	if (file->f_mode & FMODE_WRITE)
+	error = created ? 0 : make_dirty(inode, file);
+	if (error)
+		goto out;
+	if (bc_back_of(inode))
+		error = bc_back_open(inode, file);
+	else if (file->f_mode & FMODE_WRITE)
 		error = bc_file_open_write(file);
 	else if (!created)
 		error = open_read(inode, file);
 	else
 		error = bc_version_written(file_dentry(file), ktime_get_real_seconds());
+out:
 	if (error) {
 		file->private_data = created;
 		kfree(bf);

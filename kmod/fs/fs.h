@@ -86,6 +86,7 @@ struct bc_options {
 	u64 stale_ms;
 	u64 deadline_ms;
 	bool lower_exact;
+	bool write_back;
 };
 
 enum bc_mount_flag {
@@ -95,6 +96,7 @@ enum bc_mount_flag {
 	BC_MOUNT_NOSUID,		/* the lower, or one of before, was mounted nosuid */
 	BC_MOUNT_WRITABLE,		/* the lower may be written; fixed */
 	BC_MOUNT_READ_ONLY,		/* as the superblock is now */
+	BC_MOUNT_WRITE_BACK,		/* new files are written back; fixed */
 };
 
 /**
@@ -125,6 +127,8 @@ enum bc_mount_flag {
  * @lower_probe: asks the lower root whether it answers again; NULL = none; lower_lock
  * @resolve_path: what to ask the daemon to see whether it answers again; lower_lock
  * @resolve_probe: asks; holds a reference while pending or running
+ * @sb: with BC_MOUNT_WRITE_BACK, for @back_work, which ends before the superblock does
+ * @back_work: makes dirty files durable now and then
  */
 struct bc_mount {
 	refcount_t refs;
@@ -154,6 +158,8 @@ struct bc_mount {
 	struct bc_lower_probe *lower_probe;
 	char *resolve_path;
 	struct delayed_work resolve_probe;
+	struct super_block *sb;
+	struct delayed_work back_work;
 
 	atomic64_t renames;
 	atomic64_t stale_opens;
@@ -167,6 +173,7 @@ enum bc_inode_kind {
 	BC_INODE_UNBOUND_LOWER,		/* the same, past the cache */
 	BC_INODE_STORE,			/* mapping inode; key = version's key */
 	BC_INODE_LOWER,			/* mapping inode; key = that of the lower's version */
+	BC_INODE_DIRTY,			/* mapping inode of a dirty file, see back.h; key = generation */
 };
 
 /* So many chunks that follow each other can fail at once, and all their readers hear of it. */
@@ -177,6 +184,8 @@ enum bc_inode_kind {
  * @lock: kind and key of a mapping inode, attributes of a visible one, i_size of both
  * @kind: what it is; changes only when a mapping inode is bound
  * @key: with @kind, what it is found by
+ * @dirty: object of a dirty file, visible or mapping, with a reference; else NULL. Once it is set
+ *	@key is its generation.
  * @attr: visible: what the lower said last
  * @asked_ns: visible: boot clock before it was asked for that
  * @path: visible: name in the volume, prefix included; fixed
@@ -197,6 +206,7 @@ struct bc_inode {
 	spinlock_t lock;		/* see above */
 	enum bc_inode_kind kind;
 	struct bc_key key;
+	struct bc_dirty *dirty;
 	union {
 		struct {
 			struct bc_lower_attr attr;
@@ -308,6 +318,14 @@ void bc_mount_put(struct bc_mount *mount);
 static inline void bc_mount_get(struct bc_mount *mount)
 {
 	refcount_inc(&mount->refs);
+}
+
+/* Are new files of the mount written back? */
+static inline bool bc_is_back(const struct super_block *sb)
+{
+	const struct bc_mount *mount = sb->s_fs_info;
+
+	return test_bit(BC_MOUNT_WRITE_BACK, &mount->flags);
 }
 
 static inline bool bc_is_ours(const struct super_block *sb)
@@ -500,6 +518,8 @@ long bc_file_fallocate(struct file *file, int mode, loff_t offset, loff_t length
 
 /* modify.c */
 extern const struct inode_operations bc_dir_write_operations;
+int bc_lower_remove(struct dentry *dentry);
+int bc_lower_make_dir(struct dentry *dentry);
 int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
 
 /* direct.c */

@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 #include <linux/statfs.h>
 
+#include "back.h"
 #include "blobcache_dev.h"
 #include "fs.h"
 #include "key.h"
@@ -29,6 +30,7 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 		return NULL;
 	spin_lock_init(&bi->lock);
 	bi->kind = BC_INODE_VISIBLE;
+	bi->dirty = NULL;
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->asked_ns = S64_MIN;
 	bi->path = NULL;
@@ -52,6 +54,9 @@ static void bc_free_inode(struct inode *inode)
 static int bc_drop_inode(struct inode *inode)
 {
 	switch (READ_ONCE(BC_I(inode)->kind)) {
+	case BC_INODE_DIRTY:
+		return bc_dirty_unlinked(BC_I(inode)->dirty) ? inode_just_drop(inode) :
+							       inode_generic_drop(inode);
 	case BC_INODE_STORE:
 	case BC_INODE_LOWER:
 		return READ_ONCE(BC_I(inode)->gone) ? inode_just_drop(inode) :
@@ -68,6 +73,8 @@ static void bc_evict_inode(struct inode *inode)
 	/* Waits for folios being read, so no read is left that uses bi->object. */
 	truncate_inode_pages_final(&inode->i_data);
 	clear_inode(inode);
+	if (bi->dirty)
+		bc_dirty_put(bi->dirty);
 	if (bi->kind == BC_INODE_VISIBLE || !bi->object)
 		return;
 	/* From here on a late binder finds no inode. */
@@ -106,7 +113,9 @@ static int sync_fs(struct super_block *sb, int wait)
 {
 	struct bc_mount *mount = BC_M(sb);
 
-	/* Nothing of ours is dirty; the lower may be. */
+	if (wait && bc_is_back(sb))
+		bc_back_sync_all(sb);
+	/* Of what is written through nothing of ours is dirty; the lower may be. */
 	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags) ||
 	    test_bit(BC_MOUNT_DEAD, &mount->flags))
 		return 0;

@@ -15,6 +15,7 @@
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 
+#include "back.h"
 #include "fs.h"
 
 /* A change of the lower that is being made. */
@@ -129,11 +130,26 @@ static struct file *create_lower(struct dentry *dentry, unsigned int flags, umod
 	return lower;
 }
 
-static int create(BC_CREATE_PARAMETERS)
+/* Return: 0; 1 it is to be made in the lower; or errno. */
+static int create_dirty(struct inode *dir, struct dentry *dentry, umode_t mode)
 {
-	struct file *lower = create_lower(dentry, O_RDWR | O_EXCL, mode);
 	int error;
 
+	if (!bc_is_back(dir->i_sb))
+		return 1;
+	error = bc_back_create(dir, dentry, mode);
+	/* That no tier has room for it now is decided here, and not when it is half written. */
+	return error == -ENODEV || error == -ENOSPC ? 1 : error;
+}
+
+static int create(BC_CREATE_PARAMETERS)
+{
+	struct file *lower;
+	int error = create_dirty(dir, dentry, mode);
+
+	if (error <= 0)
+		return error;
+	lower = create_lower(dentry, O_RDWR | O_EXCL, mode);
 	if (IS_ERR(lower))
 		return PTR_ERR(lower);
 	error = bc_version_written(dentry, ktime_get_real_seconds());
@@ -158,6 +174,14 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 	if (!(flags & O_CREAT) || d_really_is_positive(dentry))
 		return finish_no_open(file, found);
 
+	error = create_dirty(dir, dentry, mode);
+	if (!error) {
+		file->f_mode |= FMODE_CREATED;
+		error = finish_open(file, dentry, bc_open);
+		goto out;
+	}
+	if (error < 0)
+		goto out;
 	lower = create_lower(dentry, flags, mode);
 	error = PTR_ERR_OR_ZERO(lower);
 	if (!error) {
@@ -168,6 +192,7 @@ static int atomic_open(struct inode *dir, struct dentry *dentry, struct file *fi
 		if (error && !(file->f_mode & FMODE_OPENED))
 			fput(lower);
 	}
+out:
 	dput(found);
 	return error;
 }
@@ -271,13 +296,79 @@ static int remove(struct dentry *dentry, bool directory)
 	return error;
 }
 
+/**
+ * bc_lower_remove - remove what the lower has by the name of a file
+ * @dentry: ours
+ *
+ * Return: 0, also if it has nothing; or errno.
+ */
+int bc_lower_remove(struct dentry *dentry)
+{
+	struct qstr name = dentry->d_name;
+	struct dentry *lower;
+	struct change change;
+	int error;
+
+	error = change_begin(&change, dentry->d_parent);
+	if (error)
+		return error;
+	error = mnt_want_write(change.dir.mnt);
+	if (error)
+		goto out;
+	lower = start_removing(&nop_mnt_idmap, change.dir.dentry, &name);
+	error = PTR_ERR_OR_ZERO(lower);
+	if (!error) {
+		error = vfs_remove(&change, lower, false);
+		end_removing(lower);
+	}
+	mnt_drop_write(change.dir.mnt);
+out:
+	change_end(&change);
+	return error == -ENOENT ? 0 : error;
+}
+
+/**
+ * bc_lower_make_dir - make a directory in the lower, by a name that is looked up
+ * @dentry: ours, new
+ *
+ * Return: 0, also if it is there; or errno.
+ */
+int bc_lower_make_dir(struct dentry *dentry)
+{
+	struct qstr name = dentry->d_name;
+	struct dentry *lower;
+	struct change change;
+	int error;
+
+	error = change_begin(&change, dentry->d_parent);
+	if (error)
+		return error;
+	error = mnt_want_write(change.dir.mnt);
+	if (error)
+		goto out;
+	lower = start_creating(&nop_mnt_idmap, change.dir.dentry, &name);
+	if (!IS_ERR(lower))
+		lower = bc_vfs_mkdir(&nop_mnt_idmap, d_inode(change.dir.dentry), lower, 0755);
+	error = PTR_ERR_OR_ZERO(lower);
+	if (!error)
+		end_creating(lower);
+	mnt_drop_write(change.dir.mnt);
+out:
+	change_end(&change);
+	return error == -EEXIST ? 0 : error;
+}
+
 static int unlink(struct inode *dir, struct dentry *dentry)
 {
+	if (bc_back_of(d_inode(dentry)))
+		return bc_back_unlink(dentry);
 	return remove(dentry, false);
 }
 
 static int rmdir(struct inode *dir, struct dentry *dentry)
 {
+	if (bc_back_below(dentry))
+		return -ENOTEMPTY;
 	return remove(dentry, true);
 }
 
@@ -379,6 +470,18 @@ out:
 	return error;
 }
 
+/*
+ * A clean file over a dirty one, or a directory with dirty files below: not yet in one step, so
+ * whoever wants it copies.
+ */
+static int back_forbids(struct dentry *old, struct dentry *new)
+{
+	if (d_is_positive(new) && (bc_back_of(d_inode(new)) ||
+				   (d_is_dir(new) && bc_back_below(new))))
+		return d_is_dir(new) ? -ENOTEMPTY : -EXDEV;
+	return d_is_dir(old) && bc_back_below(old) ? -EXDEV : 0;
+}
+
 static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry *old,
 		  struct inode *new_dir, struct dentry *new, unsigned int flags)
 {
@@ -388,6 +491,12 @@ static int rename(struct mnt_idmap *idmap, struct inode *old_dir, struct dentry 
 
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
+	if (bc_back_of(d_inode(old)))
+		return flags & RENAME_NOREPLACE && d_is_positive(new) ? -EEXIST :
+									bc_back_rename(old, new);
+	error = back_forbids(old, new);
+	if (error)
+		return error;
 	/* Owners count, too, if a directory is sticky. */
 	error = bc_dentry_settle_both(old, new);
 	if (error)
@@ -526,6 +635,8 @@ int bc_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *att
 	error = setattr_prepare(&nop_mnt_idmap, dentry, attr);
 	if (error)
 		return error;
+	if (bc_back_of(inode))
+		return bc_back_setattr(dentry, attr);
 	error = find_target(dentry, attr, &lower);
 	if (error)
 		return error;

@@ -6,6 +6,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "blobcache_disk.h"
 #include "fs.h"
 
 enum {
@@ -18,6 +19,19 @@ enum {
 	OPT_STALE,
 	OPT_DEADLINE,
 	OPT_LOWER_EXACT,
+	OPT_WRITE,
+	OPT_DURABILITY,
+};
+
+enum {
+	WRITE_THROUGH,
+	WRITE_BACK,
+};
+
+static const struct constant_table write_names[] = {
+	{ "through",	WRITE_THROUGH },
+	{ "back",	WRITE_BACK },
+	{}
 };
 
 static const struct constant_table consistency_names[] = {
@@ -44,6 +58,8 @@ static const struct fs_parameter_spec parameters[] = {
 	fsparam_string("stale",		OPT_STALE),
 	fsparam_string("deadline",	OPT_DEADLINE),
 	fsparam_bool("lower_exact",	OPT_LOWER_EXACT),
+	fsparam_enum("write",		OPT_WRITE, write_names),
+	fsparam_string("durability",	OPT_DURABILITY),
 	{}
 };
 
@@ -116,6 +132,19 @@ static int set_stale(struct fs_context *fc, struct fs_parameter *param, u64 *ms)
 	return 0;
 }
 
+/* What fsync waits for. */
+static int check_durability(struct fs_context *fc, const char *text)
+{
+	if (!strcmp(text, "local"))
+		return 0;
+	if (!strcmp(text, "blob"))
+		return invalfc(fc, "durability=blob is not built yet: use durability=local");
+	if (!strncmp(text, "peers=", 6))
+		return invalfc(fc, "durability=%s needs peers, which are not built yet: use durability=local",
+			       text);
+	return invalfc(fc, "durability=%s is none of local, peers=K, blob", text);
+}
+
 /**
  * bc_options_parse - one option
  * @fc: its fs_private is the struct bc_options
@@ -154,6 +183,11 @@ int bc_options_parse(struct fs_context *fc, struct fs_parameter *param)
 	case OPT_LOWER_EXACT:
 		options->lower_exact = result.boolean;
 		break;
+	case OPT_WRITE:
+		options->write_back = result.uint_32 == WRITE_BACK;
+		break;
+	case OPT_DURABILITY:
+		return check_durability(fc, param->string);
 	}
 	return 0;
 }
@@ -204,6 +238,8 @@ int bc_options_check(struct fs_context *fc, struct bc_options *options)
 		return invalfc(fc, "prefix=%s is not a path", options->prefix);
 	if (options->domain && !*options->domain)
 		return invalfc(fc, "domain= is empty: leave it out");
+	if (options->domain && options->write_back && strlen(options->domain) > BC_NAME_DOMAIN_MAX)
+		return invalfc(fc, "domain= is longer than %u bytes", BC_NAME_DOMAIN_MAX);
 	if (options->deadline_ms < BC_DEADLINE_MIN_MS || options->deadline_ms > BC_DEADLINE_MAX_MS)
 		return invalfc(fc, "deadline= must be between %us and %us",
 			       BC_DEADLINE_MIN_MS / 1000, BC_DEADLINE_MAX_MS / 1000);
@@ -275,7 +311,8 @@ bool bc_options_equal(const struct bc_options *a, const struct bc_options *b)
 	       !strcmp(a->domain ?: "", b->domain ?: "") &&
 	       a->consistency == b->consistency && a->on_daemon_loss == b->on_daemon_loss &&
 	       a->ttl_ms == b->ttl_ms && a->stale_ms == b->stale_ms &&
-	       a->deadline_ms == b->deadline_ms && a->lower_exact == b->lower_exact;
+	       a->deadline_ms == b->deadline_ms && a->lower_exact == b->lower_exact &&
+	       a->write_back == b->write_back;
 }
 
 static void show_duration(struct seq_file *m, const char *name, u64 ms)
@@ -307,4 +344,6 @@ void bc_options_show(struct seq_file *m, const struct bc_options *options)
 		show_duration(m, "stale", options->stale_ms);
 	show_duration(m, "deadline", options->deadline_ms);
 	seq_printf(m, ",lower_exact=%d", options->lower_exact);
+	if (options->write_back)
+		seq_puts(m, ",write=back,durability=local");
 }

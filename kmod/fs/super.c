@@ -15,6 +15,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
+#include "back.h"
 #include "blobcache_dev.h"
 #include "fs.h"
 
@@ -233,6 +234,20 @@ static int make_root(struct super_block *sb, struct fs_context *fc)
 	return 0;
 }
 
+static int start_back(struct super_block *sb, struct fs_context *fc)
+{
+	int error;
+
+	if (!BC_M(sb)->options.write_back)
+		return 0;
+	error = bc_back_start(sb);
+	if (error == -EBUSY)
+		errorfc(fc, "volume=%s is mounted with write=back already", BC_M(sb)->options.volume);
+	if (error == -ENODEV)
+		errorfc(fc, "write=back needs a tier: attach one first (cachectl device attach)");
+	return error;
+}
+
 static int fill_super(struct super_block *sb, struct fs_context *fc)
 {
 	struct bc_mount *mount = mount_new(fc->fs_private);
@@ -250,6 +265,8 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	sb->s_maxbytes = MAX_LFS_FILESIZE;
 	sb->s_blocksize = PAGE_SIZE;
 	sb->s_blocksize_bits = PAGE_SHIFT;
+	/* Checksums are of what is written. */
+	sb->s_iflags |= SB_I_STABLE_WRITES;
 	set_default_d_op(sb, &bc_dentry_operations);
 
 	error = super_setup_bdi(sb);
@@ -264,6 +281,8 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	if (error)
 		return error;
 	error = make_root(sb, fc);
+	if (!error)
+		error = start_back(sb, fc);
 	if (error)
 		return error;
 	mutex_lock(&mounts_lock);
@@ -284,6 +303,7 @@ static void kill_sb(struct super_block *sb)
 	mutex_lock(&mounts_lock);
 	list_del_init(&mount->node);
 	mutex_unlock(&mounts_lock);
+	bc_back_stop(mount);
 	/* Under the lock, so that nothing is started after what is stopped here. */
 	spin_lock(&mount->lower_lock);
 	set_bit(BC_MOUNT_DEAD, &mount->flags);
@@ -295,6 +315,8 @@ static void kill_sb(struct super_block *sb)
 	if (mount->client)
 		bc_client_abort(mount->client);
 	kill_anon_super(sb);
+	if (test_bit(BC_MOUNT_WRITE_BACK, &mount->flags))
+		bc_dirty_unclaim(mount->client);
 	/* A source may look for it still. */
 	spin_lock(&mount->lower_lock);
 	lower = mount->lower;
@@ -314,6 +336,8 @@ static int check_writable(struct fs_context *fc, const struct bc_options *option
 		return invalfc(fc, "consistency=immutable is for what nobody writes: mount with -o ro");
 	if (!(fc->sb_flags & SB_RDONLY) && options->lower_exact)
 		return invalfc(fc, "lower_exact=1 is for what nobody writes here: mount with -o ro");
+	if (fc->sb_flags & SB_RDONLY && options->write_back)
+		return invalfc(fc, "write=back is for what is written: mount without -o ro");
 	return 0;
 }
 

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Dirty objects from the engine's inside. Front ends see back.h only.
+ *
+ * Locks, outer to inner: dirty_store.mutex (commits, and the image of the dirty table; never under
+ * a front end's page locks), dirty_names_lock, dirty_store.slots_lock, tier->lock, the lock of
+ * bc_dirty.blocks (interrupts off; all states of blocks, and attributes).
+ */
+#ifndef BC_DIRTY_H
+#define BC_DIRTY_H
+
+#include <linux/hashtable.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include "back.h"
+#include "dirty_recover.h"
+#include "tier_meta.h"
+
+struct bc_tier;
+
+/* One version of a block; place.count 0 = none. */
+struct bc_dirty_version {
+	struct bc_place place;
+	u32 length, crc;
+	u64 seq;
+};
+
+/**
+ * struct bc_dirty_block - what is known of a block
+ * @block: number
+ * @slot: its descriptor in the dirty table
+ * @valid: bytes of @cur that count
+ * @verified: the bytes of @cur were seen to fit its checksum
+ * @durable: the table on the device says so, and its place is not to be touched
+ * @pending: a commit is under way to make it so; likewise
+ * @cur: written last
+ * @next: reserved for the next write
+ * @spare: was @cur, and nobody's
+ * @link: of bc_dirty.dead
+ */
+struct bc_dirty_block {
+	u64 block;
+	u32 slot;
+	u32 valid;
+	bool verified;
+	struct bc_dirty_version durable, pending, cur;
+	struct bc_place next, spare;
+	struct bc_dirty_block *link;
+	struct rcu_head rcu;
+};
+
+/* Marks of bc_dirty.blocks. */
+#define BC_DIRTY_CACHED		XA_MARK_0	/* the page cache has a newer version */
+#define BC_DIRTY_WRITTEN	XA_MARK_1	/* @cur is not described */
+#define BC_DIRTY_PENDING	XA_MARK_2	/* a commit has it in its hands */
+
+/* Cut off, see docs/disk-format.md; seq 0 = nothing. */
+struct bc_dirty_cut {
+	u64 size, seq;
+};
+
+/**
+ * struct bc_dirty - a dirty object
+ * @refs: the names while it has one, and whoever has got it
+ * @tier: where it is; stays attached: the claim of a mount sees to that
+ * @generation: its key; fixed
+ * @volume: fixed
+ * @source: fixed
+ * @domain: fixed; "" = none
+ * @by_path: in the table of names; dirty_names_lock
+ * @by_dir: likewise
+ * @on_tier: in the store's list; dirty_names_lock
+ * @path_key: of @path; dirty_names_lock
+ * @dir_key: of its directory; likewise
+ * @serial: grows from object to object; fixed
+ * @path: dirty_names_lock
+ * @named: it is in the tables
+ * @blocks: number -> struct bc_dirty_block; its lock covers all down to @run_left
+ * @attr: of now
+ * @attr_changed: since the last commit
+ * @writers: open files that may write
+ * @cut: to be said by the next name block
+ * @run: blocks of @run_chunk, bit per block that is still nobody's
+ * @name_slot: descriptor of the name; from here on the store's mutex
+ * @name_place: for the name blocks, in turn
+ * @name_now: which of them was written last
+ * @name_durable: the device has one
+ * @durable_size: that the name on the device says
+ * @step: of commits
+ * @base: what the store had
+ * @state: as the device says
+ * @unlinked: it has no name any more
+ * @dead: blocks that were cut off, whose descriptors are to be cleared
+ * @release: frees it
+ */
+struct bc_dirty {
+	refcount_t refs;
+	struct bc_tier *tier;
+	struct bc_key generation, volume;
+	char *source, *domain;
+	struct hlist_node by_path, by_dir;
+	struct list_head on_tier;
+	u64 serial;
+	char *path;
+	struct bc_key path_key, dir_key;
+	bool named;
+
+	struct xarray blocks;
+	struct bc_dirty_attr attr;
+	bool attr_changed;
+	u32 writers;
+	struct bc_dirty_cut cut;
+	u32 last_slot;
+	u64 run_chunk;
+	struct bc_place run;
+	u16 run_left;
+
+	u32 name_slot;
+	struct bc_place name_place[2];
+	u32 name_now;
+	bool name_durable;
+	u64 durable_size;
+	u64 step;
+	enum bc_name_base base;
+	enum bc_name_state state;
+	bool unlinked;
+	struct bc_dirty_block *dead;
+	struct work_struct release;
+};
+
+#define BC_DIRTY_BATCH	64U
+
+/**
+ * struct bc_dirty_store - what a tier keeps for dirty objects
+ * @mutex: see above
+ * @slots_lock: bc_dtable_take() and bc_dtable_release()
+ * @table: the dirty table
+ * @failed: it could not be written: what the device says is not known, nothing is freed any more
+ * @used: INCOMPAT_DIRTY is set
+ * @leaving: it is being detached; dirty_names_lock
+ * @aside: objects that were set aside
+ * @objects: all others; dirty_names_lock
+ * @wait: for room
+ * @freed: counts what was freed
+ * @name: buffer for a name block
+ * @units: buffer for units that are written together
+ * @requests: of them
+ */
+struct bc_dirty_store {
+	struct mutex mutex;
+	spinlock_t slots_lock;
+	struct bc_dtable table;
+	bool failed;
+	bool used;
+	bool leaving;
+	u32 aside;
+	struct list_head objects;
+	wait_queue_head_t wait;
+	atomic_t freed;
+	void *name;
+	struct bc_disk_dirty_unit *units;
+	struct bc_meta_request requests[BC_DIRTY_BATCH];
+};
+
+static inline bool bc_place_is(const struct bc_place *place)
+{
+	return place->count;
+}
+
+static inline bool bc_place_equal(const struct bc_place *a, const struct bc_place *b)
+{
+	return a->frame == b->frame && a->slot == b->slot && a->count == b->count;
+}
+
+/* dirty_load.c */
+
+struct netlink_ext_ack;
+
+/* Read the table and find out what is there; frames are taken. Return: 0 or errno. */
+int bc_dirty_load(struct bc_tier *tier, struct netlink_ext_ack *extack);
+
+/* Clear what is dead, once the superblock was written, and let objects be found. */
+int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack);
+
+/* The tier is to be detached: nobody finds what is on it any more. Return: 0, or -EBUSY. */
+int bc_dirty_leave(struct bc_tier *tier);
+
+/* Nobody uses the tier any more: forget what is on it. Also for what load left half done. */
+void bc_dirty_unload(struct bc_tier *tier);
+
+/* dirty.c */
+extern spinlock_t bc_dirty_names_lock;
+struct workqueue_struct;
+extern struct workqueue_struct *bc_dirty_wq;
+struct bc_dirty *bc_dirty_alloc(struct bc_tier *tier, const struct bc_dirty_name *name);
+void bc_dirty_free(struct bc_dirty *dirty);
+int bc_dirty_publish(struct bc_dirty *dirty);
+bool bc_dirty_unpublish(struct bc_dirty *dirty);
+void bc_dirty_renamed(struct bc_dirty *dirty, char *path);
+bool bc_dirty_volume_claimed(const struct bc_key *volume);
+int bc_dirty_init(void);
+void bc_dirty_exit(void);
+
+/* dirty_block.c */
+struct bc_dirty_block *bc_dirty_block_new(u64 block, u32 slot);
+int bc_dirty_take_slot(struct bc_tier *tier, u32 near, u32 *slot);
+void bc_dirty_release_slot(struct bc_tier *tier, u32 slot);
+int bc_dirty_take_place(struct bc_tier *tier, const struct bc_key *key, u64 block, u32 count,
+			struct bc_place *place);
+void bc_dirty_release_place(struct bc_tier *tier, struct bc_place *place);
+void bc_dirty_drop_run(struct bc_dirty *dirty);
+void bc_dirty_freed(struct bc_tier *tier);
+
+/* dirty_io.c */
+int bc_dirty_io_init(void);
+void bc_dirty_io_exit(void);
+
+/* dirty_commit.c */
+int bc_dirty_write_units(struct bc_tier *tier, u64 except);
+void bc_dirty_release_work(struct work_struct *work);
+
+#endif /* BC_DIRTY_H */

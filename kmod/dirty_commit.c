@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Commits of dirty objects: what was written becomes durable. docs/disk-format.md has the order.
+ *
+ * All of it holds the store's mutex, since the image of the table must not say anything that is not
+ * to be written now: objects share units. The image is changed only after the flush that makes data
+ * and name durable; from then on an error leaves it open what the device says, and the
+ * table is given up: nothing is freed, so that whatever it says stays true.
+ */
+#include <linux/blkdev.h>
+#include <linux/slab.h>
+
+#include "dirty.h"
+#include "tier.h"
+
+#define NO_UNIT		U64_MAX
+
+static int give_up(struct bc_tier *tier, int error)
+{
+	if (!tier->dirty.failed)
+		pr_err("%s: the dirty table cannot be written: error %d; nothing more becomes durable on this tier until it is attached anew\n",
+		       tier->name, error);
+	WRITE_ONCE(tier->dirty.failed, true);
+	return -EIO;
+}
+
+/* Write some units, all at once. Return: number of the one to go on with, or table->units. */
+static u64 submit_units(struct bc_tier *tier, u64 unit, u64 except, struct bc_meta_group *group,
+			u64 batch[BC_DIRTY_BATCH], u32 *count)
+{
+	struct bc_dirty_store *store = &tier->dirty;
+	struct bc_dtable *table = &store->table;
+	u32 copy;
+
+	*count = 0;
+	for (unit = bc_dtable_next(table, unit); unit < table->units && *count < BC_DIRTY_BATCH;
+	     unit = bc_dtable_next(table, unit + 1)) {
+		if (unit == except)
+			continue;
+		copy = bc_dtable_seal(table, unit, &store->units[*count], tier->super.uuid);
+		bc_meta_submit(group, &store->requests[*count], tier->bdev.bdev,
+			       REQ_OP_WRITE | REQ_FUA,
+			       tier->super.layout.dirty_offset +
+			       ((BC_DIRTY_COPIES * unit + copy) << BC_UNIT_SHIFT),
+			       &store->units[*count], BC_UNIT_SIZE);
+		batch[(*count)++] = unit;
+	}
+	return unit;
+}
+
+/**
+ * bc_dirty_write_units - write what changed of the dirty table, durably
+ * @tier: tier; the store's mutex is held
+ * @except: a unit that is left out, or U64_MAX
+ *
+ * What they describe is durable already. Return: 0, or -EIO: then the table is given up.
+ */
+int bc_dirty_write_units(struct bc_tier *tier, u64 except)
+{
+	struct bc_dirty_store *store = &tier->dirty;
+	struct bc_meta_group group;
+	u64 batch[BC_DIRTY_BATCH], unit = 0;
+	u32 count, i;
+	int ret = 0;
+
+	if (store->failed)
+		return -EIO;
+	do {
+		bc_meta_begin(&group);
+		unit = submit_units(tier, unit, except, &group, batch, &count);
+		bc_meta_wait(&group);
+		for (i = 0; i < count; i++) {
+			bc_tier_io_result(tier, WRITE, store->requests[i].error);
+			ret = ret ?: store->requests[i].error;
+		}
+		if (ret)
+			return give_up(tier, ret);
+		for (i = 0; i < count; i++)
+			bc_dtable_written(&store->table, batch[i]);
+	} while (count == BC_DIRTY_BATCH);
+	return 0;
+}
+
+/* --- data */
+
+/* What was written since the last commit is to be described by this one. */
+static void collect(struct bc_dirty *dirty)
+{
+	struct bc_dirty_block *b;
+	unsigned long index;
+
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_WRITTEN) {
+		xa_lock_irq(&dirty->blocks);
+		b->pending = b->cur;
+		__xa_clear_mark(&dirty->blocks, index, BC_DIRTY_WRITTEN);
+		__xa_set_mark(&dirty->blocks, index, BC_DIRTY_PENDING);
+		xa_unlock_irq(&dirty->blocks);
+		cond_resched();
+	}
+}
+
+static void describe(struct bc_dirty *dirty)
+{
+	struct bc_dirty_desc desc = {
+		.desc = { .key = dirty->generation, .kind = BC_KIND_DIRTY },
+	};
+	struct bc_dirty_block *b;
+	unsigned long index;
+
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_PENDING) {
+		desc.desc.block = b->block;
+		desc.desc.seq = b->pending.seq;
+		desc.desc.length = b->pending.length;
+		desc.desc.crc = b->pending.crc;
+		desc.place = b->pending.place;
+		bc_dtable_set(&dirty->tier->dirty.table, b->slot, &desc);
+	}
+}
+
+/* One block of the commit is done with. Return: what is nobody's any more. */
+static struct bc_place settle_block(struct bc_dirty *dirty, struct bc_dirty_block *b, bool durable)
+{
+	struct bc_place left = {};
+
+	xa_lock_irq(&dirty->blocks);
+	if (durable) {
+		left = b->durable.place;
+		b->durable = b->pending;
+	} else if (!bc_place_equal(&b->pending.place, &b->cur.place)) {
+		left = b->pending.place;
+	} else {
+		__xa_set_mark(&dirty->blocks, b->block, BC_DIRTY_WRITTEN);
+	}
+	memset(&b->pending, 0, sizeof(b->pending));
+	__xa_clear_mark(&dirty->blocks, b->block, BC_DIRTY_PENDING);
+	xa_unlock_irq(&dirty->blocks);
+	return left;
+}
+
+/* They are described, or, if not @durable, the next commit tries again. */
+static void settle(struct bc_dirty *dirty, bool durable)
+{
+	struct bc_dirty_block *b;
+	struct bc_place left;
+	unsigned long index;
+
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_PENDING) {
+		left = settle_block(dirty, b, durable);
+		bc_dirty_release_place(dirty->tier, &left);
+		cond_resched();
+	}
+	bc_dirty_freed(dirty->tier);
+}
+
+/* --- names */
+
+static void fill_name(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, u64 size,
+		      const char *path, struct bc_dirty_name *name)
+{
+	*name = (struct bc_dirty_name) {
+		.kind = BC_KIND_NAME,
+		.generation = dirty->generation,
+		.volume = dirty->volume,
+		.seq = atomic64_inc_return(&dirty->tier->seq),
+		.step = dirty->step + 1,
+		.size = size,
+		.mtime = attr->mtime.tv_sec,
+		.mtime_nsec = attr->mtime.tv_nsec,
+		.ctime = attr->ctime.tv_sec,
+		.ctime_nsec = attr->ctime.tv_nsec,
+		.mode = attr->mode,
+		.uid = attr->uid,
+		.gid = attr->gid,
+		.state = dirty->state,
+		.base = dirty->base,
+		.cut_size = dirty->cut.size,
+		.cut_seq = dirty->cut.seq,
+		.source = dirty->source,
+		.source_length = strlen(dirty->source),
+		.domain = dirty->domain,
+		.domain_length = strlen(dirty->domain),
+		.path = path,
+		.path_length = strlen(path),
+	};
+	memcpy(name->uuid, dirty->tier->super.uuid, BC_UUID_SIZE);
+	memcpy(name->node_id, dirty->tier->super.node_id, BC_UUID_SIZE);
+}
+
+/* Write a name block where the last one is not. @desc: out: what is to be said of it. */
+static int write_name(struct bc_dirty *dirty, const struct bc_dirty_name *name,
+		      struct bc_dirty_desc *desc)
+{
+	struct bc_tier *tier = dirty->tier;
+	struct bc_place *place = &dirty->name_place[!dirty->name_now];
+	u32 length = bc_dirty_name_encode(name, tier->dirty.name);
+	int ret;
+
+	memset(tier->dirty.name + length, 0, round_up(length, BC_UNIT_SIZE) - length);
+	*desc = (struct bc_dirty_desc) {
+		.desc = {
+			.key = dirty->generation,
+			.seq = name->seq,
+			.length = length,
+			.crc = bc_crc32c(tier->dirty.name, length),
+			.kind = BC_KIND_NAME,
+		},
+		.place = *place,
+	};
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE | REQ_SYNC,
+			      bc_tier_sector(tier, place->frame, place->slot, 0) << SECTOR_SHIFT,
+			      tier->dirty.name, round_up(length, BC_UNIT_SIZE));
+	bc_tier_io_result(tier, WRITE, ret);
+	return ret;
+}
+
+/* The device says so. */
+static void name_durable(struct bc_dirty *dirty, const struct bc_dirty_name *name)
+{
+	dirty->name_now = !dirty->name_now;
+	dirty->name_durable = true;
+	dirty->durable_size = name->size;
+	dirty->step = name->step;
+}
+
+/*
+ * A name that says only what was cut off, before one that says what was written since: in between,
+ * neither bytes from before nor a size without its bytes may be seen.
+ */
+static int commit_cut(struct bc_dirty *dirty, const struct bc_dirty_attr *attr)
+{
+	struct bc_tier *tier = dirty->tier;
+	struct bc_dirty_name name;
+	struct bc_dirty_desc desc;
+	int ret;
+
+	fill_name(dirty, attr, min(dirty->durable_size, dirty->cut.size), dirty->path, &name);
+	ret = write_name(dirty, &name, &desc);
+	if (!ret)
+		ret = blkdev_issue_flush(tier->bdev.bdev);
+	if (ret)
+		return ret;
+	bc_dtable_set(&tier->dirty.table, dirty->name_slot, &desc);
+	ret = bc_dirty_write_units(tier, NO_UNIT);
+	if (!ret)
+		name_durable(dirty, &name);
+	return ret;
+}
+
+/* --- what is dead */
+
+/* Descriptors of what was cut off go, then the places and they themselves are free. */
+static int clear_dead(struct bc_dirty *dirty)
+{
+	struct bc_tier *tier = dirty->tier;
+	struct bc_dirty_block *b;
+	int ret;
+
+	if (!dirty->dead)
+		return 0;
+	for (b = dirty->dead; b; b = b->link)
+		bc_dtable_clear(&tier->dirty.table, b->slot);
+	ret = bc_dirty_write_units(tier, NO_UNIT);
+	if (ret)
+		return ret;
+	while ((b = dirty->dead)) {
+		dirty->dead = b->link;
+		bc_dirty_release_place(tier, &b->durable.place);
+		bc_dirty_release_slot(tier, b->slot);
+		kfree_rcu(b, rcu);
+	}
+	bc_dirty_freed(tier);
+	return 0;
+}
+
+/* Has the block that a cut goes through a durable version from after it? */
+static bool cut_is_over(struct bc_dirty *dirty)
+{
+	struct bc_dirty_block *b;
+
+	if (!(dirty->cut.size & (BC_BLOCK_SIZE - 1)))
+		return true;
+	b = xa_load(&dirty->blocks, dirty->cut.size >> BC_BLOCK_SHIFT);
+	return !b || !bc_place_is(&b->durable.place) || b->durable.seq > dirty->cut.seq;
+}
+
+/* --- commits */
+
+/* The first dirty data on this tier: older modules must refuse it from now on. */
+static int mark_used(struct bc_tier *tier)
+{
+	int ret;
+
+	if (tier->dirty.used)
+		return 0;
+	ret = bc_tier_mark_dirty(tier);
+	if (!ret)
+		tier->dirty.used = true;
+	return ret;
+}
+
+static int commit_data(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, u64 size,
+		       const char *path)
+{
+	struct bc_tier *tier = dirty->tier;
+	struct bc_dirty_name name;
+	struct bc_dirty_desc desc;
+	int ret;
+
+	collect(dirty);
+	fill_name(dirty, attr, size, path, &name);
+	ret = write_name(dirty, &name, &desc);
+	if (!ret)
+		ret = blkdev_issue_flush(tier->bdev.bdev);
+	if (ret) {
+		settle(dirty, false);
+		return ret;
+	}
+	describe(dirty);
+	/* The name last: its size is that of bytes that are there. */
+	ret = bc_dirty_write_units(tier, bc_dtable_unit_of(dirty->name_slot));
+	if (!ret) {
+		bc_dtable_set(&tier->dirty.table, dirty->name_slot, &desc);
+		ret = bc_dirty_write_units(tier, NO_UNIT);
+	}
+	if (ret)
+		return ret;
+	name_durable(dirty, &name);
+	settle(dirty, true);
+	ret = clear_dead(dirty);
+	if (!ret && cut_is_over(dirty))
+		dirty->cut.seq = 0;
+	return ret;
+}
+
+/* What is to be said now, of which the next commit need not say it again. */
+static void take_attr(struct bc_dirty *dirty, struct bc_dirty_attr *attr)
+{
+	xa_lock_irq(&dirty->blocks);
+	*attr = dirty->attr;
+	dirty->attr_changed = false;
+	dirty->state = dirty->writers ? BC_NAME_WRITING : BC_NAME_READY;
+	xa_unlock_irq(&dirty->blocks);
+}
+
+static int commit(struct bc_dirty *dirty, u64 size, const char *path)
+{
+	struct bc_dirty_attr attr;
+	int ret;
+
+	if (dirty->tier->dirty.failed)
+		return -EIO;
+	ret = mark_used(dirty->tier);
+	if (ret)
+		return ret;
+	take_attr(dirty, &attr);
+	if (dirty->cut.seq && dirty->name_durable)
+		ret = commit_cut(dirty, &attr);
+	if (!ret)
+		ret = commit_data(dirty, &attr, min(size, attr.size), path);
+	if (ret)
+		WRITE_ONCE(dirty->attr_changed, true);
+	return ret;
+}
+
+/* Nobody else changes the name of an object that is being committed: the mutex is held. */
+int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path)
+{
+	struct bc_dirty_store *store = &dirty->tier->dirty;
+	char *copy = path ? kstrdup(path, GFP_NOFS) : NULL;
+	int ret = 0;
+
+	if (path && !copy)
+		return -ENOMEM;
+	mutex_lock(&store->mutex);
+	if (dirty->unlinked)
+		/* There is no name by which anybody could find it. */
+		goto out;
+	if (path || bc_dirty_uncommitted(dirty) || dirty->cut.seq)
+		ret = commit(dirty, size, path ?: dirty->path);
+	if (path && !ret) {
+		bc_dirty_renamed(dirty, copy);
+		copy = NULL;
+	}
+out:
+	mutex_unlock(&store->mutex);
+	kfree(copy);
+	return ret;
+}
+
+/* --- truncation */
+
+/* Does what the device says of the block reach behind @size? */
+static bool reaches(const struct bc_dirty_block *b, u64 size)
+{
+	u64 start = b->block << BC_BLOCK_SHIFT;
+
+	return bc_place_is(&b->durable.place) && start + b->durable.length > size;
+}
+
+static bool needs_cut(struct bc_dirty *dirty, u64 size)
+{
+	unsigned long index = size >> BC_BLOCK_SHIFT;
+	struct bc_dirty_block *b;
+
+	xa_for_each_start(&dirty->blocks, index, b, size >> BC_BLOCK_SHIFT) {
+		if (reaches(b, size))
+			return true;
+	}
+	return false;
+}
+
+/* A block that is behind the end now. */
+static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
+{
+	struct bc_tier *tier = dirty->tier;
+	struct bc_place unnamed = {};
+
+	xa_lock_irq(&dirty->blocks);
+	__xa_erase(&dirty->blocks, b->block);
+	if (!bc_place_equal(&b->cur.place, &b->durable.place))
+		unnamed = b->cur.place;
+	xa_unlock_irq(&dirty->blocks);
+	bc_dirty_release_place(tier, &unnamed);
+	bc_dirty_release_place(tier, &b->next);
+	bc_dirty_release_place(tier, &b->spare);
+	if (bc_place_is(&b->durable.place)) {
+		b->link = dirty->dead;
+		dirty->dead = b;
+	} else {
+		bc_dirty_release_slot(tier, b->slot);
+		kfree_rcu(b, rcu);
+	}
+}
+
+static void clamp_block(struct bc_dirty *dirty, u64 size)
+{
+	struct bc_dirty_block *b;
+
+	xa_lock_irq(&dirty->blocks);
+	b = xa_load(&dirty->blocks, size >> BC_BLOCK_SHIFT);
+	if (b)
+		b->valid = min_t(u32, b->valid, size & (BC_BLOCK_SIZE - 1));
+	xa_unlock_irq(&dirty->blocks);
+}
+
+static int truncate(struct bc_dirty *dirty, u64 size)
+{
+	struct bc_dirty_block *b;
+	unsigned long index;
+
+	if (needs_cut(dirty, size)) {
+		/* What was written between the two must not go by the first one. */
+		if (dirty->cut.seq && size > dirty->cut.size)
+			return -EAGAIN;
+		dirty->cut.size = size;
+		dirty->cut.seq = atomic64_inc_return(&dirty->tier->seq);
+	}
+	xa_for_each_start(&dirty->blocks, index, b, DIV_ROUND_UP_ULL(size, BC_BLOCK_SIZE))
+		drop_block(dirty, b);
+	if (size & (BC_BLOCK_SIZE - 1))
+		clamp_block(dirty, size);
+	bc_dirty_freed(dirty->tier);
+	return 0;
+}
+
+int bc_dirty_truncate(struct bc_dirty *dirty, u64 size)
+{
+	int ret;
+
+	mutex_lock(&dirty->tier->dirty.mutex);
+	ret = truncate(dirty, size);
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	return ret;
+}
+
+/* --- the end */
+
+int bc_dirty_unlink(struct bc_dirty *dirty)
+{
+	struct bc_dirty_store *store = &dirty->tier->dirty;
+	int ret = 0;
+
+	mutex_lock(&store->mutex);
+	if (dirty->unlinked)
+		goto out;
+	if (dirty->name_durable) {
+		bc_dtable_clear(&store->table, dirty->name_slot);
+		ret = bc_dirty_write_units(dirty->tier, NO_UNIT);
+	}
+	if (!ret) {
+		dirty->name_durable = false;
+		WRITE_ONCE(dirty->unlinked, true);
+		/* Whoever finds it until now has a reference, and finds it so. */
+		if (bc_dirty_unpublish(dirty))
+			bc_dirty_put(dirty);
+	}
+out:
+	mutex_unlock(&store->mutex);
+	return ret;
+}
+
+/* Take all blocks' descriptors from the table. */
+static int clear_blocks(struct bc_dirty *dirty)
+{
+	struct bc_dirty_block *b;
+	unsigned long index;
+
+	xa_for_each(&dirty->blocks, index, b)
+		drop_block(dirty, b);
+	return clear_dead(dirty);
+}
+
+static void release_name(struct bc_dirty *dirty)
+{
+	bc_dirty_release_place(dirty->tier, &dirty->name_place[0]);
+	bc_dirty_release_place(dirty->tier, &dirty->name_place[1]);
+	if (dirty->name_slot != BC_DTABLE_NONE)
+		bc_dirty_release_slot(dirty->tier, dirty->name_slot);
+}
+
+/**
+ * bc_dirty_release_work - nobody has the object any more
+ * @work: of bc_dirty
+ *
+ * One that was unlinked gives back what it had, but for what a failed table may still name. Others
+ * are only forgotten.
+ */
+void bc_dirty_release_work(struct work_struct *work)
+{
+	struct bc_dirty *dirty = container_of(work, struct bc_dirty, release);
+	struct bc_tier *tier = dirty->tier;
+
+	if (dirty->unlinked) {
+		bc_dirty_drop_run(dirty);
+		mutex_lock(&tier->dirty.mutex);
+		if (!clear_blocks(dirty))
+			release_name(dirty);
+		mutex_unlock(&tier->dirty.mutex);
+		bc_dirty_freed(tier);
+	}
+	bc_dirty_free(dirty);
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Dirty blocks to and from the device.
+ *
+ * A write takes nothing but a bio from a reserve. Where it ends, the version that it wrote becomes
+ * the current one; the one before is free, unless the dirty table names it.
+ *
+ * A read needs no pin: while it runs a page of the block is locked and not valid, so the block
+ * cannot become dirty, be written, or be cut off.
+ */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+
+#include "dirty.h"
+#include "segment.h"
+#include "stats.h"
+#include "tier.h"
+
+/* Blocks on their way that need no memory. */
+#define RESERVE		64
+
+static struct bio_set write_bioset;
+
+/* What is nobody's after a block got another current version; its lock is held. */
+static void retire_current(struct bc_dirty_block *b)
+{
+	const struct bc_place *place = &b->cur.place;
+
+	if (!bc_place_is(place) || bc_place_equal(place, &b->durable.place) ||
+	    bc_place_equal(place, &b->pending.place))
+		return;
+	/* It was emptied when the write began, and there is one write of a block at a time. */
+	WARN_ON_ONCE(bc_place_is(&b->spare));
+	b->spare = *place;
+}
+
+static void written(struct bc_dirty_write *write)
+{
+	struct bc_dirty *dirty = write->dirty;
+	struct bc_dirty_block *b = write->block;
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	retire_current(b);
+	b->cur.place = write->place;
+	b->cur.length = write->length;
+	b->cur.crc = write->crc;
+	b->cur.seq = write->seq;
+	b->valid = write->length;
+	b->verified = true;
+	__xa_set_mark(&dirty->blocks, b->block, BC_DIRTY_WRITTEN);
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+}
+
+static void write_endio(struct bio *bio)
+{
+	struct bc_dirty_write *write = container_of(bio, struct bc_dirty_write, bio);
+	int error = blk_status_to_errno(bio->bi_status);
+	struct bc_tier *tier = write->dirty->tier;
+
+	bc_tier_io_result(tier, WRITE, error);
+	if (error)
+		/* The place is not used again until the next attach. */
+		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
+	else
+		written(write);
+	/* By this the object may go. */
+	write->done(write, error);
+	bio_put(bio);
+}
+
+struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u32 length)
+{
+	struct bc_dirty_write *write;
+	struct bc_place spare = {};
+	struct bc_dirty_block *b;
+	unsigned long flags;
+	struct bio *bio;
+
+	if (!bc_dirty_is(dirty, block))
+		return NULL;
+	bio = bio_alloc_bioset(dirty->tier->bdev.bdev, BC_BLOCK_SIZE >> PAGE_SHIFT, REQ_OP_WRITE,
+			       GFP_NOFS, &write_bioset);
+	write = container_of(bio, struct bc_dirty_write, bio);
+	xa_lock_irqsave(&dirty->blocks, flags);
+	b = xa_load(&dirty->blocks, block);
+	write->place = b->next;
+	memset(&b->next, 0, sizeof(b->next));
+	swap(spare, b->spare);
+	write->seq = atomic64_inc_return(&dirty->tier->seq);
+	__xa_clear_mark(&dirty->blocks, block, BC_DIRTY_CACHED);
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+	bc_dirty_release_place(dirty->tier, &spare);
+	write->dirty = dirty;
+	write->block = b;
+	write->length = length;
+	return write;
+}
+
+void bc_dirty_write_submit(struct bc_dirty_write *write)
+{
+	struct bio *bio = &write->bio;
+
+	write->crc = bc_segments_crc(bio->bi_io_vec, bio->bi_vcnt, 0, write->length);
+	bio->bi_iter.bi_sector = bc_tier_sector(write->dirty->tier, write->place.frame,
+						write->place.slot, 0);
+	bio->bi_end_io = write_endio;
+	submit_bio(bio);
+}
+
+/* --- reads */
+
+static void read_done(struct bc_dirty_io *io, int error)
+{
+	bc_pages_free(io->bounce, DIV_ROUND_UP(io->stored, PAGE_SIZE));
+	io->done(io, error);
+}
+
+static u32 in_block(const struct bc_dirty_io *io)
+{
+	return io->pos & (BC_BLOCK_SIZE - 1);
+}
+
+/* Bytes of the read that count; the rest are zeroes. */
+static u32 valid_part(const struct bc_dirty_io *io)
+{
+	return in_block(io) < io->valid ? min(io->length, io->valid - in_block(io)) : 0;
+}
+
+static void set_verified(const struct bc_dirty_io *io)
+{
+	struct bc_dirty *dirty = io->dirty;
+	struct bc_dirty_block *b;
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	b = xa_load(&dirty->blocks, io->pos >> BC_BLOCK_SHIFT);
+	if (b && b->cur.seq == io->seq)
+		b->verified = true;
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+}
+
+static void verify_work(struct work_struct *work)
+{
+	struct bc_dirty_io *io = container_of(work, struct bc_dirty_io, work);
+
+	if (!io->error && bc_pages_crc(io->bounce, 0, io->stored) != io->crc) {
+		bc_stat_inc(BC_STAT_CRC_ERRORS);
+		pr_err_ratelimited("%s: checksum of a dirty block is wrong: it is nowhere else (generation %16phN, block %llu)\n",
+				   io->dirty->tier->name, &io->dirty->generation,
+				   io->pos >> BC_BLOCK_SHIFT);
+		io->error = -EIO;
+	}
+	if (io->error) {
+		read_done(io, io->error);
+		return;
+	}
+	set_verified(io);
+	bc_segments_from_pages(io->bvecs, io->nr_bvecs, io->bounce, in_block(io), valid_part(io));
+	bc_segments_zero(io->bvecs, io->nr_bvecs, valid_part(io));
+	read_done(io, 0);
+}
+
+static void read_endio(struct bio *bio)
+{
+	struct bc_dirty_io *io = bio->bi_private;
+	struct bc_tier *tier = io->dirty->tier;
+
+	io->error = blk_status_to_errno(bio->bi_status);
+	bio_put(bio);
+	bc_tier_io_result(tier, READ, io->error);
+	if (io->error)
+		bc_stat_inc(BC_STAT_TIER_READ_ERRORS);
+	if (io->bounce) {
+		queue_work(tier->verify_wq, &io->work);
+		return;
+	}
+	bc_segments_zero(io->bvecs, io->nr_bvecs, valid_part(io));
+	read_done(io, io->error);
+}
+
+static struct bio *read_bio(struct bc_dirty_io *io, const struct bc_place *place, u32 offset,
+			    u32 nr)
+{
+	struct bc_tier *tier = io->dirty->tier;
+	struct bio *bio = bio_alloc_bioset(tier->bdev.bdev, nr, REQ_OP_READ, GFP_NOFS,
+					   &bc_tier_bioset);
+
+	bio->bi_iter.bi_sector = bc_tier_sector(tier, place->frame, place->slot, offset);
+	bio->bi_end_io = read_endio;
+	bio->bi_private = io;
+	return bio;
+}
+
+/* It was verified, or written, since the attach: straight into the caller's pages. */
+static void read_direct(struct bc_dirty_io *io, const struct bc_place *place)
+{
+	u32 left = round_up(valid_part(io), io->dirty->tier->sector_mask + 1), i;
+	struct bio *bio = read_bio(io, place, in_block(io), io->nr_bvecs);
+
+	for (i = 0; i < io->nr_bvecs && left; i++) {
+		u32 part = min(left, io->bvecs[i].bv_len);
+
+		__bio_add_page(bio, io->bvecs[i].bv_page, part, io->bvecs[i].bv_offset);
+		left -= part;
+	}
+	submit_bio(bio);
+}
+
+static void read_bounced(struct bc_dirty_io *io, const struct bc_place *place)
+{
+	u32 nr = DIV_ROUND_UP(io->stored, PAGE_SIZE), i;
+	u32 left = round_up(io->stored, io->dirty->tier->sector_mask + 1);
+	struct bio *bio;
+
+	io->bounce = bc_pages_alloc(nr, GFP_NOFS);
+	if (!io->bounce) {
+		io->done(io, -ENOMEM);
+		return;
+	}
+	bio = read_bio(io, place, 0, nr);
+	for (i = 0; i < nr; i++) {
+		u32 part = min_t(u32, left, PAGE_SIZE);
+
+		__bio_add_page(bio, io->bounce[i], part, 0);
+		left -= part;
+	}
+	submit_bio(bio);
+}
+
+/* Return: false if nothing is stored there. */
+static bool find_version(struct bc_dirty_io *io, struct bc_place *place, bool *verified)
+{
+	struct bc_dirty *dirty = io->dirty;
+	struct bc_dirty_block *b;
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	b = xa_load(&dirty->blocks, io->pos >> BC_BLOCK_SHIFT);
+	memset(place, 0, sizeof(*place));
+	if (b) {
+		*place = b->cur.place;
+		*verified = b->verified;
+		io->stored = b->cur.length;
+		io->crc = b->cur.crc;
+		io->seq = b->cur.seq;
+		io->valid = b->valid;
+	}
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+	return bc_place_is(place);
+}
+
+void bc_dirty_read(struct bc_dirty_io *io)
+{
+	struct bc_place place;
+	bool verified = false;
+
+	INIT_WORK(&io->work, verify_work);
+	io->bounce = NULL;
+	io->error = 0;
+	io->valid = 0;
+	io->stored = 0;
+	if (!find_version(io, &place, &verified) || !valid_part(io)) {
+		bc_segments_zero(io->bvecs, io->nr_bvecs, 0);
+		io->done(io, 0);
+		return;
+	}
+	bc_stat_inc(BC_STAT_HIT_READS);
+	bc_stat_add(BC_STAT_HIT_BYTES, valid_part(io));
+	if (verified)
+		read_direct(io, &place);
+	else
+		read_bounced(io, &place);
+}
+
+int bc_dirty_io_init(void)
+{
+	return bioset_init(&write_bioset, RESERVE, offsetof(struct bc_dirty_write, bio),
+			   BIOSET_NEED_BVECS);
+}
+
+void bc_dirty_io_exit(void)
+{
+	bioset_exit(&write_bioset);
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Inodes of dirty files, and the worker that makes them durable now and then.
+ */
+#include <linux/cred.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+#include "back.h"
+#include "call.h"
+#include "key.h"
+
+/* What nobody made durable is made so after this long. */
+#define COMMIT_EVERY	(5 * HZ)
+
+struct dirty_id {
+	struct bc_dirty *dirty;
+	enum bc_inode_kind kind;
+};
+
+static u32 hash_of(const struct bc_dirty *dirty, enum bc_inode_kind kind)
+{
+	return bc_key_hash(bc_dirty_generation(dirty), kind);
+}
+
+static int dirty_test(struct inode *inode, void *data)
+{
+	const struct dirty_id *id = data;
+	const struct bc_inode *bi = BC_I(inode);
+
+	return bi->kind == id->kind && READ_ONCE(bi->dirty) == id->dirty;
+}
+
+/* The inode has a reference from now on. */
+static int dirty_set(struct inode *inode, void *data)
+{
+	const struct dirty_id *id = data;
+	struct bc_inode *bi = BC_I(inode);
+
+	bi->kind = id->kind;
+	bi->key = *bc_dirty_generation(id->dirty);
+	bc_dirty_get(id->dirty);
+	bi->dirty = id->dirty;
+	if (id->kind == BC_INODE_DIRTY) {
+		bi->object = NULL;
+		bi->source = NULL;
+	}
+	return 0;
+}
+
+/* Its inode number: any but those that lowers are likely to have. */
+u64 bc_back_number(const struct bc_dirty *dirty)
+{
+	u64 ino;
+
+	memcpy(&ino, bc_dirty_generation(dirty)->bytes, sizeof(ino));
+	return ino | 1ULL << 62;
+}
+
+static void show_attr(struct inode *inode, const struct bc_dirty_attr *attr)
+{
+	inode->i_mode = attr->mode;
+	inode->i_uid = make_kuid(&init_user_ns, attr->uid);
+	inode->i_gid = make_kgid(&init_user_ns, attr->gid);
+	inode_set_mtime_to_ts(inode, attr->mtime);
+	inode_set_ctime_to_ts(inode, attr->ctime);
+	inode_set_atime_to_ts(inode, attr->mtime);
+	i_size_write(inode, attr->size);
+}
+
+/**
+ * bc_back_inode - the visible inode of a dirty file
+ * @sb: superblock
+ * @dirty: its object
+ * @path: name in the volume
+ *
+ * Return: with a reference, or ERR_PTR(-ENOMEM).
+ */
+struct inode *bc_back_inode(struct super_block *sb, struct bc_dirty *dirty, const char *path)
+{
+	struct dirty_id id = { dirty, BC_INODE_VISIBLE };
+	struct bc_dirty_attr attr;
+	struct inode *inode;
+
+	inode = iget5_locked(sb, hash_of(dirty, id.kind), dirty_test, dirty_set, &id);
+	if (!inode)
+		return ERR_PTR(-ENOMEM);
+	if (!(inode_state_read_once(inode) & I_NEW))
+		return inode;
+	BC_I(inode)->path = kstrdup(path, GFP_KERNEL);
+	if (!BC_I(inode)->path) {
+		iget_failed(inode);
+		return ERR_PTR(-ENOMEM);
+	}
+	bc_dirty_attr(dirty, &attr);
+	inode->i_ino = bc_back_number(dirty);
+	BC_I(inode)->attr.ino = inode->i_ino;
+	inode->i_flags |= S_NOATIME | S_NOCMTIME;
+	inode->i_op = &bc_file_inode_operations;
+	inode->i_fop = &bc_file_operations;
+	show_attr(inode, &attr);
+	unlock_new_inode(inode);
+	return inode;
+}
+
+/**
+ * bc_back_take_over - a clean file's inode is a dirty one's from now on
+ * @inode: visible inode, its lock held
+ * @dirty: object; a reference is taken
+ */
+void bc_back_take_over(struct inode *inode, struct bc_dirty *dirty)
+{
+	struct bc_inode *bi = BC_I(inode);
+	struct bc_dirty_attr attr;
+
+	bc_dirty_attr(dirty, &attr);
+	bc_dirty_get(dirty);
+	remove_inode_hash(inode);
+	spin_lock(&bi->lock);
+	bi->key = *bc_dirty_generation(dirty);
+	WRITE_ONCE(bi->dirty, dirty);
+	atomic_inc(&bi->changes);
+	show_attr(inode, &attr);
+	spin_unlock(&bi->lock);
+	__insert_inode_hash(inode, hash_of(dirty, BC_INODE_VISIBLE));
+}
+
+/**
+ * bc_back_mapping - the mapping inode of a dirty object
+ * @sb: superblock
+ * @dirty: object
+ *
+ * Return: with a reference, or ERR_PTR(-ENOMEM).
+ */
+struct inode *bc_back_mapping(struct super_block *sb, struct bc_dirty *dirty)
+{
+	struct dirty_id id = { dirty, BC_INODE_DIRTY };
+	struct bc_dirty_attr attr;
+	struct inode *inode;
+
+	inode = iget5_locked(sb, hash_of(dirty, id.kind), dirty_test, dirty_set, &id);
+	if (!inode)
+		return ERR_PTR(-ENOMEM);
+	if (!(inode_state_read_once(inode) & I_NEW))
+		return inode;
+	bc_dirty_attr(dirty, &attr);
+	inode->i_mode = S_IFREG | 0600;
+	inode->i_flags |= S_NOATIME | S_NOCMTIME;
+	inode->i_mapping->a_ops = &bc_back_aops;
+	i_size_write(inode, attr.size);
+	unlock_new_inode(inode);
+	return inode;
+}
+
+/**
+ * bc_back_mapping_find - the same, if it is there
+ * @sb: superblock
+ * @dirty: object
+ *
+ * Return: with a reference, or NULL.
+ */
+struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirty)
+{
+	struct dirty_id id = { dirty, BC_INODE_DIRTY };
+
+	return ilookup5(sb, hash_of(dirty, id.kind), dirty_test, &id);
+}
+
+/* Whoever had it open is gone, perhaps with his inode: then all of it is on the device. */
+static void sync_one(struct super_block *sb, struct bc_dirty *dirty)
+{
+	struct inode *mapping = bc_back_mapping_find(sb, dirty);
+	struct bc_dirty_attr attr;
+
+	if (mapping) {
+		bc_back_sync(mapping, dirty, NULL);
+		iput(mapping);
+	} else {
+		bc_dirty_attr(dirty, &attr);
+		bc_dirty_commit(dirty, attr.size, NULL);
+	}
+}
+
+/**
+ * bc_back_sync_all - make all dirty files durable
+ * @sb: superblock
+ *
+ * What cannot be is reported by fsync of the file.
+ */
+void bc_back_sync_all(struct super_block *sb)
+{
+	struct bc_client *client = BC_M(sb)->client;
+	struct bc_dirty *dirty;
+	u64 serial = 0;
+
+	while ((dirty = bc_dirty_next(client, &serial))) {
+		if (bc_dirty_uncommitted(dirty))
+			sync_one(sb, dirty);
+		bc_dirty_put(dirty);
+		cond_resched();
+	}
+}
+
+static void commit_work(struct work_struct *work)
+{
+	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount, back_work);
+
+	bc_back_sync_all(mount->sb);
+	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
+}
+
+/**
+ * bc_back_start - a mount writes back from now on
+ * @sb: superblock
+ *
+ * Return: 0, or as bc_dirty_claim().
+ */
+int bc_back_start(struct super_block *sb)
+{
+	struct bc_mount *mount = BC_M(sb);
+	int error = bc_dirty_claim(mount->client);
+
+	if (error)
+		return error;
+	mount->sb = sb;
+	set_bit(BC_MOUNT_WRITE_BACK, &mount->flags);
+	INIT_DELAYED_WORK(&mount->back_work, commit_work);
+	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
+	return 0;
+}
+
+/* The superblock is going: before its inodes do. */
+void bc_back_stop(struct bc_mount *mount)
+{
+	if (test_bit(BC_MOUNT_WRITE_BACK, &mount->flags))
+		cancel_delayed_work_sync(&mount->back_work);
+}
