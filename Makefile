@@ -133,8 +133,9 @@ fuzz: $(fuzz_all)
 	@$(if $(fuzz_all),prove -v --exec "tests/fuzz/run --runs $(RUNS)" $(notdir $(fuzz_all)),echo no such fuzzer)
 
 # What an attach makes of a tier after a power cut, by the module's own code.
-crash_kmod := $(addprefix kmod/,record.c recover.c pending.c frame.c index.c evict.c)
-build/helpers/crash: tests/crash/crash.c $(crash_kmod) $(wildcard kmod/*.h uapi/*.h)
+crash_kmod := $(addprefix kmod/,record.c recover.c pending.c frame.c index.c evict.c \
+	dirty_table.c dirty_recover.c name.c key.c)
+build/helpers/crash: $(wildcard tests/crash/*.[ch]) $(crash_kmod) $(wildcard kmod/*.h uapi/*.h)
 	@mkdir -p $(@D)
 	$(call say,CC  )
 	$(Q)$(CC) -std=gnu11 -O2 -g $(warnings) $(defines) -Iuapi -Ikmod -o $@ $(filter %.c,$^)

@@ -21,6 +21,7 @@
 #include "daemon.h"
 #include "dev_check.h"
 #include "fill.h"
+#include "flush.h"
 #include "resolve.h"
 
 static unsigned int lease_ms = 5000;
@@ -124,6 +125,7 @@ static void daemon_gone(void)
 	WRITE_ONCE(daemon.suspect, false);
 	bc_resolves_daemon_lost();
 	bc_fills_daemon_lost();
+	bc_flush_owner_gone(daemon.epoch);
 	daemon.owner = NULL;
 }
 
@@ -242,6 +244,48 @@ static int ioctl_done(struct bc_daemon_file *df, void __user *arg)
 			    done.flags & BC_DONE_COALESCED);
 }
 
+static int ioctl_flush_begin(struct bc_daemon_file *df, void __user *arg)
+{
+	struct bc_ioc_flush_begin begin;
+	int ret;
+
+	if (copy_from_user(&begin, arg, sizeof(begin)))
+		return -EFAULT;
+	if (bc_check_flush_begin(&begin))
+		return -EINVAL;
+	ret = bc_flush_begin(&begin, df->epoch);
+	if (ret)
+		return ret;
+	return copy_to_user(arg, &begin, sizeof(begin)) ? -EFAULT : 0;
+}
+
+static int ioctl_flush_map(struct bc_daemon_file *df, void __user *arg)
+{
+	struct bc_ioc_flush_map map;
+
+	if (copy_from_user(&map, arg, sizeof(map)))
+		return -EFAULT;
+	return bc_check_flush_map(&map) ?: bc_flush_map(&map, df->epoch);
+}
+
+static int ioctl_read(struct bc_daemon_file *df, void __user *arg)
+{
+	struct bc_ioc_read read;
+
+	if (copy_from_user(&read, arg, sizeof(read)))
+		return -EFAULT;
+	return bc_check_read(&read) ?: bc_flush_read(&read, df->epoch);
+}
+
+static int ioctl_flush_end(struct bc_daemon_file *df, void __user *arg)
+{
+	struct bc_ioc_flush_end end;
+
+	if (copy_from_user(&end, arg, sizeof(end)))
+		return -EFAULT;
+	return bc_check_flush_end(&end) ?: bc_flush_end(&end, df->epoch);
+}
+
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct bc_daemon_file *df = file->private_data;
@@ -261,6 +305,14 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return ioctl_fill(df, user);
 	case BC_IOC_DONE:
 		return ioctl_done(df, user);
+	case BC_IOC_FLUSH_BEGIN:
+		return ioctl_flush_begin(df, user);
+	case BC_IOC_FLUSH_MAP:
+		return ioctl_flush_map(df, user);
+	case BC_IOC_READ:
+		return ioctl_read(df, user);
+	case BC_IOC_FLUSH_END:
+		return ioctl_flush_end(df, user);
 	default:
 		return -ENOTTY;
 	}

@@ -17,6 +17,7 @@ struct workqueue_struct *bc_dirty_wq;
 
 static DEFINE_HASHTABLE(by_path, NAME_BITS);
 static DEFINE_HASHTABLE(by_dir, NAME_BITS);
+static DEFINE_HASHTABLE(by_generation, NAME_BITS);
 static u64 last_serial;			/* dirty_names_lock */
 
 /* A mount that writes back. */
@@ -177,6 +178,7 @@ int bc_dirty_publish(struct bc_dirty *dirty)
 		dirty->serial = ++last_serial;
 		dirty->named = true;
 		hash_names(dirty);
+		hash_add(by_generation, &dirty->by_generation, bucket_of(&dirty->generation));
 		list_add_tail(&dirty->on_tier, &dirty->tier->dirty.objects);
 	}
 	spin_unlock(&bc_dirty_names_lock);
@@ -198,6 +200,7 @@ bool bc_dirty_unpublish(struct bc_dirty *dirty)
 	if (named) {
 		dirty->named = false;
 		unhash_names(dirty);
+		hash_del(&dirty->by_generation);
 		list_del_init(&dirty->on_tier);
 	}
 	spin_unlock(&bc_dirty_names_lock);
@@ -218,6 +221,7 @@ int bc_dirty_leave(struct bc_tier *tier)
 	list_for_each_entry(dirty, &tier->dirty.objects, on_tier) {
 		dirty->named = false;
 		unhash_names(dirty);
+		hash_del(&dirty->by_generation);
 	}
 out:
 	spin_unlock(&bc_dirty_names_lock);
@@ -227,7 +231,7 @@ out:
 /**
  * bc_dirty_renamed - it has another name from now on
  * @dirty: object
- * @path: taken over; who had it before must be gone from the names
+ * @path: taken over; who had it before goes from the names right after
  */
 void bc_dirty_renamed(struct bc_dirty *dirty, char *path)
 {
@@ -327,6 +331,66 @@ struct bc_dirty *bc_dirty_next(struct bc_client *client, u64 *serial)
 	return next;
 }
 
+/* It stays attached. Return: false if it is going: then the reference is gone, too. */
+static bool hold_tier(struct bc_dirty *dirty)
+{
+	lockdep_assert_held(&bc_dirty_names_lock);
+	if (percpu_ref_tryget_live(&dirty->tier->ref))
+		return true;
+	/* Not the last one: it is in the tables. */
+	refcount_dec(&dirty->refs);
+	return false;
+}
+
+/**
+ * bc_dirty_next_any - the next one of all
+ * @serial: in: of the one before, 0 = none; out: of this one
+ *
+ * For who has no claim: its tier stays meanwhile. Return: for bc_dirty_put_any(), or NULL.
+ */
+struct bc_dirty *bc_dirty_next_any(u64 *serial)
+{
+	struct bc_dirty *next, *dirty;
+	u32 bucket;
+
+	spin_lock(&bc_dirty_names_lock);
+	do {
+		next = NULL;
+		hash_for_each(by_path, bucket, dirty, by_path)
+			next = sooner(next, dirty, *serial);
+		next = take_next(next, serial);
+	} while (next && !hold_tier(next));
+	spin_unlock(&bc_dirty_names_lock);
+	return next;
+}
+
+/* What those who have no claim have got. Process context. */
+void bc_dirty_put_any(struct bc_dirty *dirty)
+{
+	struct bc_tier *tier = dirty->tier;
+
+	bc_dirty_put(dirty);
+	bc_tier_put(tier);
+}
+
+/* By its generation id, for bc_dirty_put_any(), or NULL. */
+struct bc_dirty *bc_dirty_by_generation(const struct bc_key *generation)
+{
+	struct bc_dirty *dirty;
+
+	spin_lock(&bc_dirty_names_lock);
+	hash_for_each_possible(by_generation, dirty, by_generation, bucket_of(generation)) {
+		if (bc_key_equal(&dirty->generation, generation)) {
+			refcount_inc(&dirty->refs);
+			if (!hold_tier(dirty))
+				dirty = NULL;
+			break;
+		}
+	}
+	spin_unlock(&bc_dirty_names_lock);
+	return dirty;
+}
+
 /* --- objects */
 
 /**
@@ -348,6 +412,8 @@ struct bc_dirty *bc_dirty_alloc(struct bc_tier *tier, const struct bc_dirty_name
 	}
 	refcount_set(&dirty->refs, 1);
 	xa_init_flags(&dirty->blocks, XA_FLAGS_LOCK_IRQ);
+	xa_init(&dirty->flush.kept);
+	init_rwsem(&dirty->flush_sem);
 	INIT_LIST_HEAD(&dirty->on_tier);
 	INIT_WORK(&dirty->release, bc_dirty_release_work);
 	dirty->tier = tier;
@@ -373,6 +439,7 @@ void bc_dirty_free(struct bc_dirty *dirty)
 	xa_for_each(&dirty->blocks, index, block)
 		kfree(block);
 	xa_destroy(&dirty->blocks);
+	bc_flush_drop(dirty);
 	while ((block = dirty->dead)) {
 		dirty->dead = block->link;
 		kfree(block);

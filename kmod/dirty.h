@@ -12,6 +12,7 @@
 #include <linux/hashtable.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
 
@@ -63,6 +64,24 @@ struct bc_dirty_cut {
 };
 
 /**
+ * struct bc_dirty_flush - an upload as of a cut
+ * @active: there is one
+ * @broken: there was no memory to keep a version of it
+ * @renamed: the object has another name since
+ * @owner: epoch of the daemon
+ * @cut: versions up to this sequence are of it
+ * @size: of the object then
+ * @step: of commits then
+ * @kept: number of a block -> struct bc_dirty_version, of those that have a newer one by now
+ */
+struct bc_dirty_flush {
+	bool active, broken, renamed;
+	u64 owner;
+	u64 cut, size, step;
+	struct xarray kept;
+};
+
+/**
  * struct bc_dirty - a dirty object
  * @refs: the names while it has one, and whoever has got it
  * @tier: where it is; stays attached: the claim of a mount sees to that
@@ -72,6 +91,7 @@ struct bc_dirty_cut {
  * @domain: fixed; "" = none
  * @by_path: in the table of names; dirty_names_lock
  * @by_dir: likewise
+ * @by_generation: likewise
  * @on_tier: in the store's list; dirty_names_lock
  * @path_key: of @path; dirty_names_lock
  * @dir_key: of its directory; likewise
@@ -95,13 +115,19 @@ struct bc_dirty_cut {
  * @unlinked: it has no name any more
  * @dead: blocks that were cut off, whose descriptors are to be cleared
  * @release: frees it
+ * @acked_seq: the last cut that the store has; 0 = none; the store's mutex, as all that follow
+ * @acked_size: of the object then
+ * @acked_last_modified: as the store says
+ * @acked_etag: of it
+ * @flush: see there
+ * @flush_sem: readers of a cut against its end; outside of the store's mutex
  */
 struct bc_dirty {
 	refcount_t refs;
 	struct bc_tier *tier;
 	struct bc_key generation, volume;
 	char *source, *domain;
-	struct hlist_node by_path, by_dir;
+	struct hlist_node by_path, by_dir, by_generation;
 	struct list_head on_tier;
 	u64 serial;
 	char *path;
@@ -129,6 +155,12 @@ struct bc_dirty {
 	bool unlinked;
 	struct bc_dirty_block *dead;
 	struct work_struct release;
+
+	u64 acked_seq, acked_size;
+	s64 acked_last_modified;
+	char acked_etag[BC_ETAG_MAX + 1];
+	struct bc_dirty_flush flush;
+	struct rw_semaphore flush_sem;
 };
 
 #define BC_DIRTY_BATCH	64U
@@ -200,6 +232,9 @@ void bc_dirty_free(struct bc_dirty *dirty);
 int bc_dirty_publish(struct bc_dirty *dirty);
 bool bc_dirty_unpublish(struct bc_dirty *dirty);
 void bc_dirty_renamed(struct bc_dirty *dirty, char *path);
+struct bc_dirty *bc_dirty_by_generation(const struct bc_key *generation);
+struct bc_dirty *bc_dirty_next_any(u64 *serial);
+void bc_dirty_put_any(struct bc_dirty *dirty);
 bool bc_dirty_volume_claimed(const struct bc_key *volume);
 int bc_dirty_init(void);
 void bc_dirty_exit(void);
@@ -220,6 +255,11 @@ void bc_dirty_io_exit(void);
 
 /* dirty_commit.c */
 int bc_dirty_write_units(struct bc_tier *tier, u64 except);
+int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed);
 void bc_dirty_release_work(struct work_struct *work);
+
+/* flush.c */
+bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b);
+void bc_flush_drop(struct bc_dirty *dirty);
 
 #endif /* BC_DIRTY_H */

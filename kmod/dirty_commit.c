@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 
 #include "dirty.h"
+#include "netlink.h"
 #include "tier.h"
 
 #define NO_UNIT		U64_MAX
@@ -120,11 +121,13 @@ static void describe(struct bc_dirty *dirty)
 /* One block of the commit is done with. Return: what is nobody's any more. */
 static struct bc_place settle_block(struct bc_dirty *dirty, struct bc_dirty_block *b, bool durable)
 {
+	bool kept = durable && bc_flush_keep(dirty, b);
 	struct bc_place left = {};
 
 	xa_lock_irq(&dirty->blocks);
 	if (durable) {
-		left = b->durable.place;
+		if (!kept)
+			left = b->durable.place;
 		b->durable = b->pending;
 	} else if (!bc_place_equal(&b->pending.place, &b->cur.place)) {
 		left = b->pending.place;
@@ -175,6 +178,10 @@ static void fill_name(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, 
 		.base = dirty->base,
 		.cut_size = dirty->cut.size,
 		.cut_seq = dirty->cut.seq,
+		.acked_seq = dirty->acked_seq,
+		.acked_size = dirty->acked_size,
+		.acked_last_modified = dirty->acked_last_modified,
+		.acked_etag_length = strlen(dirty->acked_etag),
 		.source = dirty->source,
 		.source_length = strlen(dirty->source),
 		.domain = dirty->domain,
@@ -182,6 +189,13 @@ static void fill_name(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, 
 		.path = path,
 		.path_length = strlen(path),
 	};
+	strscpy(name->acked_etag, dirty->acked_etag, sizeof(name->acked_etag));
+	/* What the store had is what it has from us. */
+	if (dirty->base == BC_BASE_ETAG) {
+		strscpy(name->base_etag, dirty->acked_etag, sizeof(name->base_etag));
+		name->base_etag_length = name->acked_etag_length;
+		name->base_size = dirty->acked_size;
+	}
 	memcpy(name->uuid, dirty->tier->super.uuid, BC_UUID_SIZE);
 	memcpy(name->node_id, dirty->tier->super.node_id, BC_UUID_SIZE);
 }
@@ -333,16 +347,17 @@ static int commit_data(struct bc_dirty *dirty, const struct bc_dirty_attr *attr,
 }
 
 /* What is to be said now, of which the next commit need not say it again. */
-static void take_attr(struct bc_dirty *dirty, struct bc_dirty_attr *attr)
+static void take_attr(struct bc_dirty *dirty, bool committed, struct bc_dirty_attr *attr)
 {
 	xa_lock_irq(&dirty->blocks);
 	*attr = dirty->attr;
 	dirty->attr_changed = false;
-	dirty->state = dirty->writers ? BC_NAME_WRITING : BC_NAME_READY;
+	dirty->state = dirty->writers ? BC_NAME_WRITING :
+		       committed ? BC_NAME_COMMITTED : BC_NAME_READY;
 	xa_unlock_irq(&dirty->blocks);
 }
 
-static int commit(struct bc_dirty *dirty, u64 size, const char *path)
+static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool committed)
 {
 	struct bc_dirty_attr attr;
 	int ret;
@@ -352,7 +367,7 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path)
 	ret = mark_used(dirty->tier);
 	if (ret)
 		return ret;
-	take_attr(dirty, &attr);
+	take_attr(dirty, committed, &attr);
 	if (dirty->cut.seq && dirty->name_durable)
 		ret = commit_cut(dirty, &attr);
 	if (!ret)
@@ -367,6 +382,7 @@ int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path)
 {
 	struct bc_dirty_store *store = &dirty->tier->dirty;
 	char *copy = path ? kstrdup(path, GFP_NOFS) : NULL;
+	bool announce = false;
 	int ret = 0;
 
 	if (path && !copy)
@@ -376,15 +392,33 @@ int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path)
 		/* There is no name by which anybody could find it. */
 		goto out;
 	if (path || bc_dirty_uncommitted(dirty) || dirty->cut.seq)
-		ret = commit(dirty, size, path ?: dirty->path);
+		ret = commit(dirty, size, path ?: dirty->path, false);
+	else
+		goto out;
 	if (path && !ret) {
 		bc_dirty_renamed(dirty, copy);
+		dirty->flush.renamed = true;
 		copy = NULL;
 	}
+	announce = !ret;
 out:
 	mutex_unlock(&store->mutex);
 	kfree(copy);
+	if (announce)
+		bc_netlink_announce_dirty(dirty);
 	return ret;
+}
+
+/**
+ * bc_dirty_commit_acked - write down what the store has
+ * @dirty: object; the store's mutex is held, and what is acknowledged was set
+ * @committed: it has all of it
+ *
+ * Return: 0 or errno.
+ */
+int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed)
+{
+	return commit(dirty, dirty->durable_size, dirty->path, committed);
 }
 
 /* --- truncation */
@@ -412,6 +446,7 @@ static bool needs_cut(struct bc_dirty *dirty, u64 size)
 /* A block that is behind the end now. */
 static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 {
+	bool described = bc_place_is(&b->durable.place), kept = bc_flush_keep(dirty, b);
 	struct bc_tier *tier = dirty->tier;
 	struct bc_place unnamed = {};
 
@@ -423,7 +458,9 @@ static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 	bc_dirty_release_place(tier, &unnamed);
 	bc_dirty_release_place(tier, &b->next);
 	bc_dirty_release_place(tier, &b->spare);
-	if (bc_place_is(&b->durable.place)) {
+	if (kept)
+		b->durable.place.count = 0;
+	if (described) {
 		b->link = dirty->dead;
 		dirty->dead = b;
 	} else {
@@ -533,6 +570,7 @@ void bc_dirty_release_work(struct work_struct *work)
 	if (dirty->unlinked) {
 		bc_dirty_drop_run(dirty);
 		mutex_lock(&tier->dirty.mutex);
+		bc_flush_drop(dirty);
 		if (!clear_blocks(dirty))
 			release_name(dirty);
 		mutex_unlock(&tier->dirty.mutex);

@@ -173,6 +173,10 @@ static void set_name(struct bc_dirty *dirty, const struct bc_dirty_found *found,
 	dirty->step = name->step;
 	dirty->state = name->state;
 	dirty->base = name->base;
+	dirty->acked_seq = name->acked_seq;
+	dirty->acked_size = name->acked_size;
+	dirty->acked_last_modified = name->acked_last_modified;
+	strscpy(dirty->acked_etag, name->acked_etag, sizeof(dirty->acked_etag));
 }
 
 /* A live object. Its second place for names is taken when all that is in use is known. */

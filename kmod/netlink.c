@@ -14,6 +14,7 @@
 #include "blobcache_netlink.h"
 #include "daemon.h"
 #include "fill.h"
+#include "flush.h"
 #include "fs/fs.h"
 #include "netlink.h"
 #include "netlink_do.h"
@@ -743,6 +744,81 @@ static int pin_get(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len ?: ret;
 }
 
+static int put_dirty_info(struct sk_buff *msg, const struct bc_dirty_info *info)
+{
+	struct nlattr *nest = nla_nest_start(msg, BC_A_DIRTY);
+
+	if (!nest ||
+	    nla_put(msg, BC_DIRTY_A_GENERATION, BC_KEY_SIZE, info->generation.bytes) ||
+	    nla_put_string(msg, BC_DIRTY_A_SOURCE, info->source) ||
+	    nla_put_string(msg, BC_DIRTY_A_PATH, info->path) ||
+	    nla_put_string(msg, BC_DIRTY_A_DEVICE, info->device) ||
+	    nla_put_u32(msg, BC_DIRTY_A_STATE, info->state) ||
+	    put_u64(msg, BC_DIRTY_A_STEP, info->step, BC_DIRTY_A_PAD) ||
+	    put_u64(msg, BC_DIRTY_A_SIZE, info->size, BC_DIRTY_A_PAD) ||
+	    nla_put_u32(msg, BC_DIRTY_A_MODE, info->mode) ||
+	    put_u64(msg, BC_DIRTY_A_MTIME, info->mtime.tv_sec, BC_DIRTY_A_PAD) ||
+	    nla_put_u32(msg, BC_DIRTY_A_MTIME_NSEC, info->mtime.tv_nsec) ||
+	    nla_put_u32(msg, BC_DIRTY_A_BASE, info->base) ||
+	    nla_put_u32(msg, BC_DIRTY_A_WRITERS, info->writers))
+		return -EMSGSIZE;
+	if (info->flushing && put_u64(msg, BC_DIRTY_A_CUT, info->cut, BC_DIRTY_A_PAD))
+		return -EMSGSIZE;
+	if (info->acked_seq &&
+	    (put_u64(msg, BC_DIRTY_A_ACKED_SEQ, info->acked_seq, BC_DIRTY_A_PAD) ||
+	     nla_put_string(msg, BC_DIRTY_A_ACKED_ETAG, info->acked_etag)))
+		return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
+}
+
+static int put_dirty(struct sk_buff *msg, struct bc_dirty *dirty)
+{
+	struct bc_dirty_info *info = kmalloc(sizeof(*info), GFP_NOFS);
+	int ret;
+
+	if (!info)
+		return -ENOMEM;
+	bc_flush_info(dirty, info);
+	ret = put_dirty_info(msg, info);
+	kfree(info);
+	return ret;
+}
+
+static int dump_dirty(struct bc_dirty *dirty, struct sk_buff *skb, struct netlink_callback *cb)
+{
+	void *head = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &bc_family,
+				 NLM_F_MULTI, BC_CMD_DIRTY_GET);
+	int ret;
+
+	if (!head)
+		return -EMSGSIZE;
+	ret = put_dirty(skb, dirty);
+	if (ret)
+		genlmsg_cancel(skb, head);
+	else
+		genlmsg_end(skb, head);
+	return ret;
+}
+
+/* args[0]: serial of the last object told */
+static int dirty_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	u64 serial = cb->args[0];
+	struct bc_dirty *dirty;
+	int ret = 0;
+
+	if (!allowed(cb->skb))
+		return -EPERM;
+	while (!ret && (dirty = bc_dirty_next_any(&serial))) {
+		ret = dump_dirty(dirty, skb, cb);
+		bc_dirty_put_any(dirty);
+		if (!ret)
+			cb->args[0] = serial;
+	}
+	return skb->len ?: ret;
+}
+
 #define BC_DO(_cmd, _fn)	{ .cmd = (_cmd), .doit = (_fn) }
 #define BC_DUMP(_cmd, _fn)	{ .cmd = (_cmd), .dumpit = (_fn) }
 
@@ -767,6 +843,7 @@ static const struct genl_small_ops bc_ops[] = {
 	BC_DO(BC_CMD_DISK_DETACH, bc_netlink_disk_detach),
 	BC_DO(BC_CMD_DISK_REFRESH, bc_netlink_disk_refresh),
 	BC_DUMP(BC_CMD_DISK_GET, bc_netlink_disk_get),
+	BC_DUMP(BC_CMD_DIRTY_GET, dirty_get),
 };
 
 static const struct genl_multicast_group bc_groups[] = {
@@ -823,6 +900,16 @@ static int put_resolve_event(struct sk_buff *msg, void *resolve)
 void bc_netlink_announce_resolve(struct bc_resolve *resolve)
 {
 	announce(BC_CMD_EVENT_RESOLVE, put_resolve_event, resolve);
+}
+
+static int put_dirty_event(struct sk_buff *msg, void *dirty)
+{
+	return put_dirty(msg, dirty);
+}
+
+void bc_netlink_announce_dirty(struct bc_dirty *dirty)
+{
+	announce(BC_CMD_EVENT_DIRTY, put_dirty_event, dirty);
 }
 
 static int put_detached(struct sk_buff *msg, const char *device)

@@ -5,12 +5,16 @@
 
 #define BC_MODULE_VERSION "0.1.0"
 
+struct bc_dirty;
 struct bc_fill;
 struct bc_resolve;
 
 /* Tell listeners of a new request. A hint: may be lost, for want of memory too. */
 void bc_netlink_announce_fetch(struct bc_fill *fill);
 void bc_netlink_announce_resolve(struct bc_resolve *resolve);
+
+/* ... that a dirty object was made durable. */
+void bc_netlink_announce_dirty(struct bc_dirty *dirty);
 
 /* Tell listeners that a tier came or went: the one of this device path. */
 void bc_netlink_announce_tier(const char *device);

@@ -161,17 +161,143 @@ struct bc_ioc_done {
 	__u64 reserved[2];
 };
 
+/*
+ * Dirty objects (BC_CMD_DIRTY_GET lists them) are uploaded as of a *cut*, a sequence: what is
+ * durable when the flush begins. BC_IOC_FLUSH_BEGIN -> BC_IOC_FLUSH_MAP, BC_IOC_READ ... ->
+ * BC_IOC_FLUSH_END. Until the end, or the owner's release of the device, the versions of the cut stay,
+ * whatever is written meanwhile. All of these fail with ENOENT if there is no such object (any more:
+ * it was removed), with ESTALE if there is no flush of this owner and this cut.
+ */
+
+/**
+ * struct bc_ioc_flush_begin - begin to upload a dirty object
+ * @size: sizeof(struct bc_ioc_flush_begin)
+ * @flags: zero
+ * @generation: of the object
+ * @cut: out: the cut
+ * @object_size: out: bytes of the object as of the cut
+ * @step: out: commit step that the cut is of; grows with each change of the object
+ *
+ * Fails with EBUSY if there is a flush of it already, with EAGAIN if it is being cut off just now:
+ * again later.
+ */
+struct bc_ioc_flush_begin {
+	__u32 size;
+	__u32 flags;
+	__u8  generation[BC_KEY_SIZE];
+	__u64 cut;
+	__u64 object_size;
+	__u64 step;
+	__u64 reserved[2];
+};
+
+/* A block of 64 KiB as of a cut; seq 0: it is zeroes. */
+struct bc_flush_block {
+	__u64 seq;
+	__u32 crc;			/* crc32c of the first @length bytes; behind them are zeroes */
+	__u32 length;
+};
+
+/**
+ * struct bc_ioc_flush_map - which versions of the blocks belong to the cut
+ * @size: sizeof(struct bc_ioc_flush_map)
+ * @flags: zero
+ * @generation: of the object
+ * @cut: as BC_IOC_FLUSH_BEGIN said
+ * @block: number of the first block: offset >> 16
+ * @count: of blocks; 1..BC_FLUSH_MAP_MAX
+ * @address: of an array of @count struct bc_flush_block in the caller's memory
+ *
+ * Two versions with one sequence are one: what was uploaded of it needs not be again.
+ */
+#define BC_FLUSH_MAP_MAX	4096U
+
+struct bc_ioc_flush_map {
+	__u32 size;
+	__u32 flags;
+	__u8  generation[BC_KEY_SIZE];
+	__u64 cut;
+	__u64 block;
+	__u32 count;
+	__u32 reserved32;
+	__u64 address;
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_read - bytes of a dirty object as of a cut
+ * @size: sizeof(struct bc_ioc_read)
+ * @flags: zero
+ * @generation: of the object
+ * @cut: as BC_IOC_FLUSH_BEGIN said
+ * @offset: a multiple of 65536, below the object's size as of the cut
+ * @length: 1..BC_READ_MAX; ends at a multiple of 65536, or at the object's end
+ * @address: where to, in the caller's memory
+ *
+ * What is stored is checked against its checksum: EIO if it is damaged.
+ */
+#define BC_READ_MAX		(1U << 20)
+
+struct bc_ioc_read {
+	__u32 size;
+	__u32 flags;
+	__u8  generation[BC_KEY_SIZE];
+	__u64 cut;
+	__u64 offset;
+	__u32 length;
+	__u32 reserved32;
+	__u64 address;
+	__u64 reserved[2];
+};
+
+/**
+ * struct bc_ioc_flush_end - a flush is over
+ * @size: sizeof(struct bc_ioc_flush_end)
+ * @flags: BC_FLUSH_COMMITTED, or zero: it was given up, and nothing is known to be in the store
+ * @generation: of the object
+ * @cut: as BC_IOC_FLUSH_BEGIN said
+ * @last_modified: seconds since the epoch, as the store says
+ * @etag_length: 1..BC_ETAG_MAX with BC_FLUSH_COMMITTED, else 0
+ * @etag: strong ETag of what was committed, without quotes
+ *
+ * With BC_FLUSH_COMMITTED it is durable when this returns that the store has this cut. ENOENT or
+ * ESTALE then: the object was removed, or renamed (then it is under its old name in the store, which is
+ * for the caller to undo). The flush is over in any case.
+ */
+#define BC_FLUSH_COMMITTED	(1U << 0)
+
+struct bc_ioc_flush_end {
+	__u32 size;
+	__u32 flags;
+	__u8  generation[BC_KEY_SIZE];
+	__u64 cut;
+	__s64 last_modified;
+	__u32 etag_length;
+	__u32 reserved32;
+	__u8  etag[BC_ETAG_MAX];
+	__u64 reserved[2];
+};
+
 #define BC_IOC_MAGIC	0xbc
 #define BC_IOC_HELLO	_IOWR(BC_IOC_MAGIC, 1, struct bc_ioc_hello)
 #define BC_IOC_CLAIM	_IOW(BC_IOC_MAGIC, 2, struct bc_ioc_claim)
 #define BC_IOC_BIND	_IOW(BC_IOC_MAGIC, 3, struct bc_ioc_bind)
 #define BC_IOC_FILL	_IOW(BC_IOC_MAGIC, 4, struct bc_ioc_fill)
 #define BC_IOC_DONE	_IOW(BC_IOC_MAGIC, 5, struct bc_ioc_done)
+#define BC_IOC_FLUSH_BEGIN _IOWR(BC_IOC_MAGIC, 6, struct bc_ioc_flush_begin)
+#define BC_IOC_FLUSH_MAP _IOW(BC_IOC_MAGIC, 7, struct bc_ioc_flush_map)
+#define BC_IOC_READ	_IOW(BC_IOC_MAGIC, 8, struct bc_ioc_read)
+#define BC_IOC_FLUSH_END _IOW(BC_IOC_MAGIC, 9, struct bc_ioc_flush_end)
 
 static_assert(sizeof(struct bc_ioc_hello) == 40, "bc_ioc_hello");
 static_assert(sizeof(struct bc_ioc_claim) == 32, "bc_ioc_claim");
 static_assert(sizeof(struct bc_ioc_bind) == 120, "bc_ioc_bind");
 static_assert(sizeof(struct bc_ioc_fill) == 56, "bc_ioc_fill");
 static_assert(sizeof(struct bc_ioc_done) == 40, "bc_ioc_done");
+static_assert(sizeof(struct bc_ioc_flush_begin) == 64, "bc_ioc_flush_begin");
+static_assert(sizeof(struct bc_flush_block) == 16, "bc_flush_block");
+static_assert(sizeof(struct bc_ioc_flush_map) == 72, "bc_ioc_flush_map");
+static_assert(sizeof(struct bc_ioc_read) == 72, "bc_ioc_read");
+static_assert(sizeof(struct bc_ioc_flush_end) == 128, "bc_ioc_flush_end");
 
 #endif /* _UAPI_BLOBCACHE_DEV_H */

@@ -50,6 +50,8 @@ enum bc_cmd {
 	BC_CMD_DISK_DETACH,	/* do: BC_A_DISK nest (name, force) */
 	BC_CMD_DISK_GET,	/* dump: BC_A_DISK nest each */
 	BC_CMD_DISK_REFRESH,	/* do: BC_A_DISK nest (name) */
+	BC_CMD_DIRTY_GET,	/* dump: BC_A_DIRTY nest each, oldest first */
+	BC_CMD_EVENT_DIRTY,	/* event: BC_A_DIRTY nest: it was made durable, and may be flushed */
 	__BC_CMD_MAX
 };
 #define BC_CMD_MAX (__BC_CMD_MAX - 1)
@@ -72,6 +74,7 @@ enum bc_attr {
 	BC_A_RESIDENCY,		/* nest of enum bc_residency_attr */
 	BC_A_PIN,		/* nest of enum bc_pin_attr */
 	BC_A_DISK,		/* nest of enum bc_disk_attr */
+	BC_A_DIRTY,		/* nest of enum bc_dirty_attribute */
 	__BC_A_MAX
 };
 #define BC_A_MAX (__BC_A_MAX - 1)
@@ -284,5 +287,28 @@ enum bc_disk_attr {
 	__BC_DISK_A_MAX
 };
 #define BC_DISK_A_MAX (__BC_DISK_A_MAX - 1)
+
+/* A dirty object, as far as it is durable. */
+enum bc_dirty_attribute {
+	BC_DIRTY_A_UNSPEC,
+	BC_DIRTY_A_PAD,
+	BC_DIRTY_A_GENERATION,		/* binary 16 */
+	BC_DIRTY_A_SOURCE,		/* string */
+	BC_DIRTY_A_PATH,		/* string: name in the source, no leading '/' */
+	BC_DIRTY_A_DEVICE,		/* string: of its tier */
+	BC_DIRTY_A_STATE,		/* u32: enum bc_name_state */
+	BC_DIRTY_A_STEP,		/* u64: of commits; 0 = nothing of it is durable yet */
+	BC_DIRTY_A_SIZE,		/* u64: bytes */
+	BC_DIRTY_A_MODE,		/* u32 */
+	BC_DIRTY_A_MTIME,		/* s64: seconds since the epoch */
+	BC_DIRTY_A_MTIME_NSEC,		/* u32 */
+	BC_DIRTY_A_BASE,		/* u32: enum bc_name_base: what the store had */
+	BC_DIRTY_A_WRITERS,		/* u32: open files that may write */
+	BC_DIRTY_A_CUT,			/* u64: of the flush under way; absent = none is */
+	BC_DIRTY_A_ACKED_SEQ,		/* u64: the last cut that the store has; absent = none */
+	BC_DIRTY_A_ACKED_ETAG,		/* string: as what; absent = none */
+	__BC_DIRTY_A_MAX
+};
+#define BC_DIRTY_A_MAX (__BC_DIRTY_A_MAX - 1)
 
 #endif /* _UAPI_BLOBCACHE_NETLINK_H */

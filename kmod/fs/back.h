@@ -71,6 +71,7 @@ void bc_back_take_over(struct inode *inode, struct bc_dirty *dirty);
 u64 bc_back_number(const struct bc_dirty *dirty);
 int bc_back_start(struct super_block *sb);
 void bc_back_stop(struct bc_mount *mount);
+void bc_back_closed(struct bc_mount *mount);
 struct inode *bc_back_mapping(struct super_block *sb, struct bc_dirty *dirty);
 struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirty);
 void bc_back_sync_all(struct super_block *sb);

@@ -314,8 +314,10 @@ static int release(struct inode *inode, struct file *file)
 {
 	struct bc_file *bf = file->private_data;
 
-	if (file->f_mode & FMODE_WRITE)
+	if (file->f_mode & FMODE_WRITE) {
 		bc_dirty_writer(bc_back_of(bf->mapping), -1);
+		bc_back_closed(BC_M(inode->i_sb));
+	}
 	iput(bf->mapping);
 	kfree(bf);
 	atomic64_dec(&BC_M(inode->i_sb)->open_files);

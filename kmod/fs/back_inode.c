@@ -11,8 +11,9 @@
 #include "call.h"
 #include "key.h"
 
-/* What nobody made durable is made so after this long. */
+/* What nobody made durable is made so after this long; what was closed, earlier. */
 #define COMMIT_EVERY	(5 * HZ)
+#define COMMIT_SOON	(HZ / 4)
 
 struct dirty_id {
 	struct bc_dirty *dirty;
@@ -206,8 +207,22 @@ static void commit_work(struct work_struct *work)
 {
 	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount, back_work);
 
+	clear_bit(BC_MOUNT_BACK_SOON, &mount->flags);
 	bc_back_sync_all(mount->sb);
+	/* Unless a file was closed meanwhile. */
 	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
+}
+
+/**
+ * bc_back_closed - the last writer of a file is gone: it may go to the store when it is durable
+ * @mount: mount
+ *
+ * Any context.
+ */
+void bc_back_closed(struct bc_mount *mount)
+{
+	if (!test_and_set_bit(BC_MOUNT_BACK_SOON, &mount->flags))
+		mod_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_SOON);
 }
 
 /**

@@ -8,6 +8,7 @@
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
@@ -173,7 +174,9 @@ int bc_back_open(struct inode *inode, struct file *file)
 	bf->mapping = mapping;
 	file->f_mapping = mapping->i_mapping;
 	file->f_wb_err = filemap_sample_wb_err(file->f_mapping);
-	replace_fops(file, fops_get(&bc_back_file_operations));
+	/* For release(), which lets go of the one that is in its place then. */
+	__module_get(THIS_MODULE);
+	replace_fops(file, &bc_back_file_operations);
 	if (file->f_mode & FMODE_WRITE)
 		bc_dirty_writer(dirty, 1);
 	return 0;
@@ -182,9 +185,13 @@ int bc_back_open(struct inode *inode, struct file *file)
 static void mark_removed(struct dentry *dentry)
 {
 	struct inode *inode = d_inode(dentry);
+	struct inode *mapping = bc_back_mapping_find(inode->i_sb, bc_back_of(inode));
 
 	clear_nlink(inode);
 	bc_dentry_expire(dentry->d_parent);
+	/* One that nobody has open is of no use any more: it goes now, and with it the bytes. */
+	if (mapping)
+		iput(mapping);
 }
 
 /**

@@ -97,6 +97,7 @@ enum bc_mount_flag {
 	BC_MOUNT_WRITABLE,		/* the lower may be written; fixed */
 	BC_MOUNT_READ_ONLY,		/* as the superblock is now */
 	BC_MOUNT_WRITE_BACK,		/* new files are written back; fixed */
+	BC_MOUNT_BACK_SOON,		/* a dirty file was closed: it is made durable soon */
 };
 
 /**

@@ -244,7 +244,7 @@ static int start_back(struct super_block *sb, struct fs_context *fc)
 	if (error == -EBUSY)
 		errorfc(fc, "volume=%s is mounted with write=back already", BC_M(sb)->options.volume);
 	if (error == -ENODEV)
-		errorfc(fc, "write=back needs a tier: attach one first (cachectl device attach)");
+		error = invalfc(fc, "write=back needs a tier: attach one first (cachectl device attach)");
 	return error;
 }
 

@@ -14,6 +14,9 @@
  * a recovered chunk has the bytes that its descriptor says, unless its place was given to
  * another chunk later. So a record never comes before its data.
  *
+ * If the run marked what it did (dirty.h), each dirty file has what was durable when the power
+ * went, and nothing that was removed, replaced or cut off is back.
+ *
  * --chunks: at least one image must have so many. --write: write image N there and say how
  * many chunks an attach finds. --no-flushes: as if the module had made none; that must be
  * found out.
@@ -23,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dirty.h"
 #include "evict.h"
 #include "frame.h"
 #include "index.h"
@@ -109,6 +113,11 @@ static void read_log(const char *name)
 		r->data = log + at + sector;
 		at += sector;
 		if (r->flags & LOG_MARK) {
+			char text[128];
+
+			snprintf(text, sizeof(text), "%.*s",
+				 (int)le64_to_cpu(entry->data_len), (const char *)r->data);
+			dirty_mark(text, nr_records);
 			r->length = 0;
 			at += ALIGN(le64_to_cpu(entry->data_len), sector);
 		} else if (r->flags & LOG_DISCARD) {
@@ -287,7 +296,7 @@ static struct bc_disk_clean_unit *recover(struct bc_recovery *recovery)
 }
 
 /* @until: the records that the device may have seen. */
-static struct verdict check_image(u32 until)
+static struct verdict check_image(u32 until, bool list)
 {
 	struct bc_disk_super copies[BC_DISK_SUPER_COPIES];
 	struct verdict verdict = {};
@@ -320,6 +329,8 @@ static struct verdict check_image(u32 until)
 			    frame, until, &verdict);
 	if (!verdict.wrong && index.used != verdict.chunks)
 		verdict.wrong = "entries without descriptors";
+	if (!verdict.wrong && dirty_marked())
+		verdict.wrong = dirty_check(image, &super, until, list);
 	free(units);
 	bc_pending_free(&pending);
 	bc_index_free(&index);
@@ -463,7 +474,7 @@ int main(int argc, char **argv)
 	if (to) {
 		u32 until = make_image(seed, only);
 
-		verdict = check_image(until);
+		verdict = check_image(until, true);
 		write_image(to);
 		printf("image %llu: chunks=%u stale=%u records=%u %s\n", (unsigned long long)only,
 		       verdict.chunks, verdict.stale, until, verdict.wrong ?: "");
@@ -479,7 +490,7 @@ int main(int argc, char **argv)
 	for (at = 0; at < images; at++) {
 		u32 until = make_image(seed, n = (u32)order[at]);
 
-		verdict = check_image(until);
+		verdict = check_image(until, false);
 		most = max(most, verdict.chunks);
 		stale += verdict.stale;
 		if (!verdict.wrong)

@@ -52,6 +52,7 @@ _numbers = {
     **{"R_" + k: v for k, v in _members("bc_request_attr", "BC_REQUEST_A_").items()},
     **_members("bc_request_kind", "BC_REQUEST_"), **_members("bc_request_state", "BC_REQUEST_"),
     **_members("bc_done_status", "BC_DONE_"),
+    **{"D_" + k: v for k, v in _members("bc_dirty_attribute", "BC_DIRTY_A_").items()},
 }
 globals().update(_numbers)
 CMD_MAX = max(_members("bc_cmd", "BC_CMD_").values())
@@ -74,6 +75,10 @@ def ioc(direction, nr, size):
 
 HELLO, CLAIM, BIND, FILL, DONE = (ioc(3, 1, 40), ioc(1, 2, 32), ioc(1, 3, 120), ioc(1, 4, 56),
                                   ioc(1, 5, 40))
+
+FLUSH_BEGIN, FLUSH_MAP, READ, FLUSH_END = ioc(3, 6, 64), ioc(1, 7, 72), ioc(1, 8, 72), ioc(1, 9, 128)
+WRITING, READY, COMMITTED = 0, 1, 2             # enum bc_name_state
+BASE_NONE, BASE_ETAG, BASE_UNKNOWN = 0, 1, 2    # enum bc_name_base
 
 # --- netlink
 
@@ -244,6 +249,17 @@ class Netlink:
                 found.append(request)
         return found
 
+    def dirty(self):
+        """Path -> attributes of each dirty object."""
+        found = {}
+        for message in self.dump(DIRTY_GET):
+            d = attrs(message[A_DIRTY])
+            texts = (D_SOURCE, D_PATH, D_DEVICE, D_ACKED_ETAG)
+            d = {k: v.rstrip(b"\0").decode() if k in texts else
+                 v if k == D_GENERATION else number(v) for k, v in d.items()}
+            found[d[D_PATH]] = d
+        return found
+
     def answer(self, ident, status, etag=None, size=None, modified=0):
         """Errno of a reply to a resolve."""
         parts = [u64(R_ID, ident), u32(R_STATUS, status)]
@@ -321,6 +337,46 @@ class Device:
     def done(self, ident, status, retry_after_ms=0, size=40, flags=0, reserved=(0, 0)):
         return self.raw(DONE, struct.pack("=IIQIIQQ", size, flags, ident, status, retry_after_ms,
                                           *reserved))
+
+
+    # --- flushes
+
+    def flush_begin(self, generation, size=64, flags=0, reserved=(0, 0)):
+        """(errno, cut, size of the object, step)"""
+        data = bytearray(struct.pack("=II16sQQQQQ", size, flags, generation, 0, 0, 0, *reserved))
+        error = self.raw(FLUSH_BEGIN, data)
+        return (error, *struct.unpack_from("=QQQ", data, 24))
+
+    def flush_map(self, generation, cut, block, count, size=72, flags=0, reserved=(0, 0)):
+        """(errno, [(seq, crc, length)])"""
+        array = ctypes.create_string_buffer(16 * max(count, 1))
+        error = self.raw(FLUSH_MAP, struct.pack("=II16sQQIIQQQ", size, flags, generation, cut, block,
+                                                count, 0, ctypes.addressof(array), *reserved))
+        return error, list(struct.iter_unpack("=QII", array.raw))[:count]
+
+    def read(self, generation, cut, offset, length, size=72, flags=0, reserved=(0, 0)):
+        """(errno, bytes)"""
+        data = ctypes.create_string_buffer(max(length, 1))
+        error = self.raw(READ, struct.pack("=II16sQQIIQQQ", size, flags, generation, cut, offset,
+                                           length, 0, ctypes.addressof(data), *reserved))
+        return error, data.raw[:length]
+
+    def read_all(self, generation, cut, size):
+        data = b""
+        while len(data) < size:
+            error, part = self.read(generation, cut, len(data), min(1 << 20, size - len(data)))
+            if error:
+                raise OSError(error, os.strerror(error))
+            data += part
+        return data
+
+    def flush_end(self, generation, cut, etag=None, modified=0, size=128, flags=None, length=None,
+                  reserved=(0, 0)):
+        flags = int(etag is not None) if flags is None else flags
+        etag = etag or b""
+        length = len(etag) if length is None else length
+        return self.raw(FLUSH_END, struct.pack("=II16sQqII64sQQ", size, flags, generation, cut, modified,
+                                               length, 0, etag, *reserved))
 
 
 def name(error):
