@@ -372,7 +372,8 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool commi
 		ret = commit_cut(dirty, &attr);
 	if (!ret)
 		ret = commit_data(dirty, &attr, min(size, attr.size), path);
-	if (ret)
+	/* Appended to since @size was looked at: the rest is for the next one, written or not. */
+	if (ret || size < attr.size)
 		WRITE_ONCE(dirty->attr_changed, true);
 	return ret;
 }

@@ -113,13 +113,15 @@ static void read_log(const char *name)
 		r->data = log + at + sector;
 		at += sector;
 		if (r->flags & LOG_MARK) {
-			char text[128];
+			char text[128], *colon;
 
 			snprintf(text, sizeof(text), "%.*s",
-				 (int)le64_to_cpu(entry->data_len), (const char *)r->data);
+				 (int)min_t(u64, le64_to_cpu(entry->data_len), sizeof(text)),
+				 (const char *)(entry + 1));
+			while ((colon = strchr(text, ':')))
+				*colon = ' ';
 			dirty_mark(text, nr_records);
 			r->length = 0;
-			at += ALIGN(le64_to_cpu(entry->data_len), sector);
 		} else if (r->flags & LOG_DISCARD) {
 			r->length = 0;
 		} else {
@@ -399,12 +401,15 @@ static u32 make_image(u64 seed, u64 number)
 	for (i = 0; i < count; i++) {
 		const struct record *r = &records[pending[i]];
 
-		/* What was written through is there. */
-		if (roll(100) < keep || (r->flags & LOG_FUA && !no_flushes))
+		if (roll(100) < keep)
 			apply(image, r);
 		else if (!roll(3))
 			apply_torn(r);
 	}
+	/* What was written through is there, and nothing that was written there before. */
+	for (i = first; i < until && !no_flushes; i++)
+		if (records[i].length && records[i].flags & LOG_FUA)
+			apply(image, &records[i]);
 	return until;
 }
 

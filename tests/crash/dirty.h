@@ -3,8 +3,8 @@
  * Dirty objects in crash images: what a recorded run did, as its marks tell, and whether an image
  * has what it must.
  *
- * The run marks each operation before ("B n OP ...") and after it ("E n"), one after the other; when
- * the second mark is made what was done is durable. n is a number of its own.
+ * The run marks each operation before ("B n OP ...") and after it ("E n"), one after the other, with
+ * colons for spaces; when the second mark is made what was done is durable. n is a number of its own.
  *
  *	w NAME SIZE		write anew
  *	o NAME OFFSET LENGTH	overwrite, or write behind the end

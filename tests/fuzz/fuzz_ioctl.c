@@ -70,11 +70,38 @@ static void check_structures(struct input *input)
 		     zero(done.reserved, sizeof(done.reserved)));
 }
 
+static void check_flushes(struct input *input)
+{
+	struct bc_ioc_flush_begin begin;
+	struct bc_ioc_flush_map map;
+	struct bc_ioc_read read;
+	struct bc_ioc_flush_end end;
+
+	take(input, &begin, sizeof(begin));
+	if (!bc_check_flush_begin(&begin))
+		need(begin.size == 64 && !begin.flags && zero(begin.reserved, sizeof(begin.reserved)));
+	take(input, &map, sizeof(map));
+	if (!bc_check_flush_map(&map))
+		need(map.size == 72 && !map.flags && !map.reserved32 && map.count && map.count <= 4096 &&
+		     map.block < 1ULL << 36 && zero(map.reserved, sizeof(map.reserved)));
+	take(input, &read, sizeof(read));
+	if (!bc_check_read(&read))
+		need(read.size == 72 && !read.flags && !read.reserved32 && read.length &&
+		     read.length <= 1 << 20 && !(read.offset & 65535) && read.offset < 1ULL << 52 &&
+		     zero(read.reserved, sizeof(read.reserved)));
+	take(input, &end, sizeof(end));
+	if (!bc_check_flush_end(&end))
+		need(end.size == 128 && end.flags <= 1 && end.flags == !!end.etag_length &&
+		     end.etag_length <= sizeof(end.etag) && !memchr(end.etag, 0, end.etag_length) &&
+		     zero(end.reserved, sizeof(end.reserved)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
 
 	check_range(&input);
 	check_structures(&input);
+	check_flushes(&input);
 	return 0;
 }

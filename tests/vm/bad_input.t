@@ -183,7 +183,7 @@ refused("version 2 in both", both(version=2), {errno.EPROTONOSUPPORT}, "newer mo
 refused("version 2 in the older copy", one(older, bottom.pack(version=2)), {errno.EPROTONOSUPPORT},
         "newer module")
 refused("version 0", both(version=0), {errno.EPROTONOSUPPORT}, "newer module")
-refused("INCOMPAT_DIRTY", both(incompat=1), {errno.EOPNOTSUPP}, "not in Blob yet.*do not format")
+attaches("a dirty table that was in use, and is empty", both(incompat=1), is_label)
 refused("an unknown incompat bit", both(incompat=1 << 7), {errno.EOPNOTSUPP}, "newer module")
 refused("an unknown incompat bit, and reserved bytes used", both(incompat=1 << 7, reserved=b"x" * 3832),
         {errno.EOPNOTSUPP}, "newer module")

@@ -39,7 +39,8 @@ def crash(*argv):
 
 
 def mark(text):
-    if t.run("dmsetup", "message", "recorded", "0", "mark", text).returncode:
+    # A mark is one word.
+    if t.run("dmsetup", "message", "recorded", "0", "mark", text.replace(" ", ":")).returncode:
         t.bail("no mark")
 
 
