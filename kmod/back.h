@@ -88,8 +88,6 @@ void bc_dirty_set_attr(struct bc_dirty *dirty, const struct bc_dirty_attr *attr)
 void bc_dirty_set_size(struct bc_dirty *dirty, u64 size);
 void bc_dirty_touch(struct bc_dirty *dirty, struct timespec64 now);
 
-bool bc_dirty_unlinked(const struct bc_dirty *dirty);
-
 /* Somebody has it open for writing from now on; or not any more: then it may go to the store. */
 void bc_dirty_writer(struct bc_dirty *dirty, int count);
 
@@ -119,7 +117,8 @@ u32 bc_dirty_stored(struct bc_dirty *dirty, u64 block);
 /**
  * bc_dirty_mark - a block is dirty from now on, if there is a reservation
  *
- * Under the front end's lock of the block. Return: false if there is none: bc_dirty_reserve() again.
+ * Under the front end's lock of the block. Return: false if there is none: bc_dirty_reserve()
+ * again.
  */
 bool bc_dirty_mark(struct bc_dirty *dirty, u64 block);
 
@@ -193,8 +192,8 @@ void bc_dirty_read(struct bc_dirty_io *io);
  * @size: what was written for sure; the object's, if that is smaller
  * @path: NULL, or its name from now on
  *
- * May sleep, not killable: waits for the device. Return: 0 or errno; -EIO means that nothing of this
- * tier can be made durable any more, or that the device failed once.
+ * May sleep, not killable: waits for the device. Return: 0 or errno; -EIO means that nothing of
+ * this tier can be made durable any more, or that the device failed once.
  */
 int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path);
 
@@ -212,6 +211,24 @@ void bc_dirty_set_base(struct bc_dirty *dirty, enum bc_name_base base);
 
 /* May the lower, or the store, have a file of its name? */
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty);
+
+/* Has the store all of it, as which version? Process context. */
+bool bc_dirty_committed(struct bc_dirty *dirty, struct bc_version *version);
+
+/* It is about to be retired: what uses it and is not needed goes. Or not any more. */
+void bc_dirty_set_retiring(struct bc_dirty *dirty, bool retiring);
+
+/* Is it of no use to keep an inode of it that nobody has open? Any context. */
+bool bc_dirty_unused(const struct bc_dirty *dirty);
+
+/**
+ * bc_dirty_retire - the store has it, and the lower shows it: it is a clean file from now on
+ * @dirty: object; the caller's reference is the only one
+ *
+ * Its blocks become chunks of the committed version, as far as they lie so. May sleep. Return: 0;
+ * -EBUSY if somebody uses it, or it is not committed; -EIO.
+ */
+int bc_dirty_retire(struct bc_dirty *dirty);
 
 /* The name goes, durably; bytes last as long as references. May sleep. Return: 0 or errno. */
 int bc_dirty_unlink(struct bc_dirty *dirty);

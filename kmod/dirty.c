@@ -207,6 +207,23 @@ bool bc_dirty_unpublish(struct bc_dirty *dirty)
 	return named;
 }
 
+/* The same if the names and the caller alone have a reference. Return: whether it was so. */
+bool bc_dirty_unpublish_unused(struct bc_dirty *dirty)
+{
+	bool unused;
+
+	spin_lock(&bc_dirty_names_lock);
+	unused = dirty->named && refcount_read(&dirty->refs) == 2;
+	if (unused) {
+		dirty->named = false;
+		unhash_names(dirty);
+		hash_del(&dirty->by_generation);
+		list_del_init(&dirty->on_tier);
+	}
+	spin_unlock(&bc_dirty_names_lock);
+	return unused;
+}
+
 int bc_dirty_leave(struct bc_tier *tier)
 {
 	struct bc_dirty *dirty;
@@ -583,11 +600,6 @@ void bc_dirty_set_base(struct bc_dirty *dirty, enum bc_name_base base)
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty)
 {
 	return READ_ONCE(dirty->base) != BC_BASE_NONE;
-}
-
-bool bc_dirty_unlinked(const struct bc_dirty *dirty)
-{
-	return READ_ONCE(dirty->unlinked);
 }
 
 void bc_dirty_writer(struct bc_dirty *dirty, int count)

@@ -34,6 +34,7 @@ struct bc_dirty_version {
  * @block: number
  * @slot: its descriptor in the dirty table
  * @valid: bytes of @cur that count
+ * @kept: the place of @durable is somebody else's when the descriptor is cleared
  * @verified: the bytes of @cur were seen to fit its checksum
  * @durable: the table on the device says so, and its place is not to be touched
  * @pending: a commit is under way to make it so; likewise
@@ -46,6 +47,7 @@ struct bc_dirty_block {
 	u64 block;
 	u32 slot;
 	u32 valid;
+	bool kept;
 	bool verified;
 	struct bc_dirty_version durable, pending, cur;
 	struct bc_place next, spare;
@@ -119,6 +121,8 @@ struct bc_dirty_flush {
  * @acked_size: of the object then
  * @acked_last_modified: as the store says
  * @acked_etag: of it
+ * @acked_ns: boot clock, when the store was asked; 0 = before the attach
+ * @retiring: see bc_dirty_unused()
  * @flush: see there
  * @flush_sem: readers of a cut against its end; outside of the store's mutex
  */
@@ -159,6 +163,8 @@ struct bc_dirty {
 	u64 acked_seq, acked_size;
 	s64 acked_last_modified;
 	char acked_etag[BC_ETAG_MAX + 1];
+	s64 acked_ns;
+	bool retiring;
 	struct bc_dirty_flush flush;
 	struct rw_semaphore flush_sem;
 };
@@ -182,8 +188,8 @@ struct bc_dirty {
  * @requests: of them
  */
 struct bc_dirty_store {
-	struct mutex mutex;
-	spinlock_t slots_lock;
+	struct mutex mutex;		/* see above */
+	spinlock_t slots_lock;		/* likewise */
 	struct bc_dtable table;
 	bool failed;
 	bool used;
@@ -231,6 +237,7 @@ struct bc_dirty *bc_dirty_alloc(struct bc_tier *tier, const struct bc_dirty_name
 void bc_dirty_free(struct bc_dirty *dirty);
 int bc_dirty_publish(struct bc_dirty *dirty);
 bool bc_dirty_unpublish(struct bc_dirty *dirty);
+bool bc_dirty_unpublish_unused(struct bc_dirty *dirty);
 void bc_dirty_renamed(struct bc_dirty *dirty, char *path);
 struct bc_dirty *bc_dirty_by_generation(const struct bc_key *generation);
 struct bc_dirty *bc_dirty_next_any(u64 *serial);
@@ -255,6 +262,7 @@ void bc_dirty_io_exit(void);
 
 /* dirty_commit.c */
 int bc_dirty_write_units(struct bc_tier *tier, u64 except);
+int bc_dirty_clear(struct bc_dirty *dirty);
 int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed);
 void bc_dirty_release_work(struct work_struct *work);
 

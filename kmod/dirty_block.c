@@ -166,7 +166,8 @@ static int find_place(struct bc_dirty *dirty, u64 block, bool more, struct bc_pl
 {
 	if (take_of_run(dirty, block, place))
 		return 0;
-	if (more && !(block % BC_CHUNK_BLOCKS)) {
+	/* Of a file's first chunk that is known when its second block is written. */
+	if (more && (!(block % BC_CHUNK_BLOCKS) || block == 1)) {
 		begin_run(dirty, block);
 		if (take_of_run(dirty, block, place))
 			return 0;

@@ -447,6 +447,7 @@ static bool needs_cut(struct bc_dirty *dirty, u64 size)
 /* A block that is behind the end now. */
 static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 {
+	/* A flush may need the version still, or it is to be a clean one. */
 	bool described = bc_place_is(&b->durable.place), kept = bc_flush_keep(dirty, b);
 	struct bc_tier *tier = dirty->tier;
 	struct bc_place unnamed = {};
@@ -459,7 +460,7 @@ static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 	bc_dirty_release_place(tier, &unnamed);
 	bc_dirty_release_place(tier, &b->next);
 	bc_dirty_release_place(tier, &b->spare);
-	if (kept)
+	if (kept || b->kept)
 		b->durable.place.count = 0;
 	if (described) {
 		b->link = dirty->dead;
@@ -554,6 +555,25 @@ static void release_name(struct bc_dirty *dirty)
 	bc_dirty_release_place(dirty->tier, &dirty->name_place[1]);
 	if (dirty->name_slot != BC_DTABLE_NONE)
 		bc_dirty_release_slot(dirty->tier, dirty->name_slot);
+}
+
+/**
+ * bc_dirty_clear - take a whole object from the dirty table, its name first
+ * @dirty: object that nobody finds any more; the store's mutex is held
+ *
+ * Return: 0 or -EIO: then what it has stays taken.
+ */
+int bc_dirty_clear(struct bc_dirty *dirty)
+{
+	int ret;
+
+	bc_dtable_clear(&dirty->tier->dirty.table, dirty->name_slot);
+	ret = bc_dirty_write_units(dirty->tier, NO_UNIT);
+	if (!ret)
+		ret = clear_blocks(dirty);
+	if (!ret)
+		release_name(dirty);
+	return ret;
 }
 
 /**

@@ -300,6 +300,7 @@ static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 	dirty->acked_last_modified = end->last_modified;
 	memset(dirty->acked_etag, 0, sizeof(dirty->acked_etag));
 	memcpy(dirty->acked_etag, end->etag, end->etag_length);
+	dirty->acked_ns = ktime_get_boottime_ns();
 	dirty->base = BC_BASE_ETAG;
 	return bc_dirty_commit_acked(dirty, all);
 }

@@ -164,9 +164,9 @@ struct bc_ioc_done {
 /*
  * Dirty objects (BC_CMD_DIRTY_GET lists them) are uploaded as of a *cut*, a sequence: what is
  * durable when the flush begins. BC_IOC_FLUSH_BEGIN -> BC_IOC_FLUSH_MAP, BC_IOC_READ ... ->
- * BC_IOC_FLUSH_END. Until the end, or the owner's release of the device, the versions of the cut stay,
- * whatever is written meanwhile. All of these fail with ENOENT if there is no such object (any more:
- * it was removed), with ESTALE if there is no flush of this owner and this cut.
+ * BC_IOC_FLUSH_END. Until the end, or the owner's release of the device, the versions of the cut
+ * stay, whatever is written meanwhile. All of these fail with ENOENT if there is no such object (any
+ * more: it was removed), with ESTALE if there is no flush of this owner and this cut.
  */
 
 /**
@@ -194,7 +194,7 @@ struct bc_ioc_flush_begin {
 /* A block of 64 KiB as of a cut; seq 0: it is zeroes. */
 struct bc_flush_block {
 	__u64 seq;
-	__u32 crc;			/* crc32c of the first @length bytes; behind them are zeroes */
+	__u32 crc;			/* crc32c of the first @length bytes; then zeroes */
 	__u32 length;
 };
 
@@ -261,8 +261,8 @@ struct bc_ioc_read {
  * @etag: strong ETag of what was committed, without quotes
  *
  * With BC_FLUSH_COMMITTED it is durable when this returns that the store has this cut. ENOENT or
- * ESTALE then: the object was removed, or renamed (then it is under its old name in the store, which is
- * for the caller to undo). The flush is over in any case.
+ * ESTALE then: the object was removed, or renamed (then it is under its old name in the store,
+ * which is for the caller to undo). The flush is over in any case.
  */
 #define BC_FLUSH_COMMITTED	(1U << 0)
 

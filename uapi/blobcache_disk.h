@@ -177,7 +177,7 @@ struct bc_disk_dirty_unit {
 /* Where a dirty object stands. */
 enum bc_name_state {
 	BC_NAME_WRITING		= 0,	/* somebody has it open for writing, or had at a crash */
-	BC_NAME_READY		= 1,	/* closed, or renamed into place: may be committed to Blob */
+	BC_NAME_READY		= 1,	/* closed: may be committed to Blob */
 	BC_NAME_COMMITTED	= 2,	/* Blob has it: only the name is left */
 };
 

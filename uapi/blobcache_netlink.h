@@ -51,7 +51,7 @@ enum bc_cmd {
 	BC_CMD_DISK_GET,	/* dump: BC_A_DISK nest each */
 	BC_CMD_DISK_REFRESH,	/* do: BC_A_DISK nest (name) */
 	BC_CMD_DIRTY_GET,	/* dump: BC_A_DIRTY nest each, oldest first */
-	BC_CMD_EVENT_DIRTY,	/* event: BC_A_DIRTY nest: it was made durable, and may be flushed */
+	BC_CMD_EVENT_DIRTY,	/* event: BC_A_DIRTY nest: something of it was made durable */
 	__BC_CMD_MAX
 };
 #define BC_CMD_MAX (__BC_CMD_MAX - 1)

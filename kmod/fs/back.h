@@ -2,8 +2,8 @@
 /*
  * Files that are written back: their bytes are on a tier, and go to the store later.
  *
- * A dirty file has a visible inode, whose bc_inode.dirty says so, and a mapping inode, both found by
- * the generation id of the engine's object (back.h). What stat shows is the object's.
+ * A dirty file has a visible inode, whose bc_inode.dirty says so, and a mapping inode, both found
+ * by the generation id of the engine's object (back.h). What stat shows is the object's.
  *
  * Locks: the visible inode's i_rwsem, for writes, sizes and attributes; the mapping's
  * invalidate_lock; folios, in ascending order. The first folio of a block of 64 KiB is the
@@ -32,7 +32,7 @@ static inline struct bc_dirty *bc_back_of(const struct inode *inode)
 
 /* back_block.c */
 int bc_back_lock(struct address_space *mapping, struct bc_dirty *dirty, u64 block, u32 count,
-		 loff_t from, loff_t to, struct bc_back_block *locked);
+		 loff_t from, loff_t to, bool more, struct bc_back_block *locked);
 void bc_back_dirty(struct address_space *mapping, struct bc_dirty *dirty, u64 block,
 		   struct bc_back_block *locked);
 void bc_back_unlock(struct bc_back_block *locked, const struct folio *keep);
@@ -75,5 +75,6 @@ void bc_back_closed(struct bc_mount *mount);
 struct inode *bc_back_mapping(struct super_block *sb, struct bc_dirty *dirty);
 struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirty);
 void bc_back_sync_all(struct super_block *sb);
+void bc_back_sync_dir(struct dentry *dir);
 
 #endif /* BC_FS_BACK_H */

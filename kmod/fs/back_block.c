@@ -114,19 +114,19 @@ static int read_page(struct address_space *mapping, pgoff_t index)
  * @count: pages of it, from the first on
  * @from: the caller is going to overwrite bytes from here
  * @to: to here: whole pages among them may be not valid yet
+ * @more: what is behind is going to be written, too
  * @locked: out
  *
  * Reserves what is needed to write it, so that bc_back_dirty() cannot fail. May sleep; killable
  * while it waits for room. Return: 0 or errno.
  */
 int bc_back_lock(struct address_space *mapping, struct bc_dirty *dirty, u64 block, u32 count,
-		 loff_t from, loff_t to, struct bc_back_block *locked)
+		 loff_t from, loff_t to, bool more, struct bc_back_block *locked)
 {
-	bool more = to > (loff_t)((block + 1) << BC_BLOCK_SHIFT) ||
-		    i_size_read(mapping->host) > BC_BLOCK_SIZE;
 	pgoff_t missing;
 	int ret;
 
+	more |= i_size_read(mapping->host) >= BC_BLOCK_SIZE;
 	for (;;) {
 		ret = bc_dirty_reserve(dirty, block, more);
 		if (!ret)
@@ -183,7 +183,8 @@ int bc_back_dirty_block(struct address_space *mapping, struct bc_dirty *dirty, u
 	struct bc_back_block locked;
 	int ret;
 
-	ret = bc_back_lock(mapping, dirty, block, bc_back_pages(block, size), 0, 0, &locked);
+	ret = bc_back_lock(mapping, dirty, block, bc_back_pages(block, size), 0, 0, false,
+			   &locked);
 	if (ret)
 		return ret;
 	if (locked.count) {

@@ -103,7 +103,7 @@ static ssize_t write_block(struct inode *inode, struct address_space *mapping,
 	int error;
 
 	error = bc_back_lock(mapping, dirty, block, bc_back_pages(block, end), pos, pos + bytes,
-			     &locked);
+			     iov_iter_count(from) > bytes, &locked);
 	if (error)
 		return error;
 	copied = copy_in(&locked, pos, bytes, from);
@@ -209,7 +209,7 @@ static vm_fault_t make_writable(struct vm_fault *vmf)
 	count = bc_back_pages(block, i_size_read(mapping->host));
 	if (vmf->pgoff % BC_BACK_PAGES >= count)
 		return VM_FAULT_SIGBUS;
-	error = bc_back_lock(mapping, dirty, block, count, 0, 0, &locked);
+	error = bc_back_lock(mapping, dirty, block, count, 0, 0, false, &locked);
 	if (error)
 		return error == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 	folio = find_locked(&locked, page_folio(vmf->page));
@@ -275,7 +275,7 @@ static int shrink(struct inode *inode, struct inode *mapping, struct bc_dirty *d
 	set_size(inode, mapping, dirty, size);
 	truncate_pagecache(mapping, size);
 	filemap_invalidate_unlock(mapping->i_mapping);
-	/* In this order: a write of before may bring back what was behind until it is written anew. */
+	/* In this order: until it is written anew a write of before may bring back what was behind. */
 	if (part)
 		error = bc_back_dirty_block(mapping->i_mapping, dirty, block);
 	return error ?: cut_off(mapping, dirty, size);

@@ -203,6 +203,27 @@ void bc_back_sync_all(struct super_block *sb)
 	}
 }
 
+/**
+ * bc_back_sync_dir - make the dirty files durable that are just in a directory
+ * @dir: ours
+ */
+void bc_back_sync_dir(struct dentry *dir)
+{
+	struct bc_client *client = BC_M(dir->d_sb)->client;
+	char *path = bc_dentry_volume_path(dir);
+	struct bc_dirty *dirty;
+	u64 serial = 0;
+
+	if (IS_ERR(path))
+		return;
+	while ((dirty = bc_dirty_next_in(client, path, &serial))) {
+		if (bc_dirty_uncommitted(dirty))
+			sync_one(dir->d_sb, dirty);
+		bc_dirty_put(dirty);
+	}
+	kfree(path);
+}
+
 static void commit_work(struct work_struct *work)
 {
 	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount, back_work);
@@ -211,6 +232,64 @@ static void commit_work(struct work_struct *work)
 	bc_back_sync_all(mount->sb);
 	/* Unless a file was closed meanwhile. */
 	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
+}
+
+/* Inodes and dentries of it that nobody uses go. */
+static void drop_unused(struct super_block *sb, struct bc_dirty *dirty)
+{
+	struct dirty_id id = { dirty, BC_INODE_VISIBLE };
+	struct inode *inode = ilookup5(sb, hash_of(dirty, id.kind), dirty_test, &id);
+
+	if (inode) {
+		d_prune_aliases(inode);
+		iput(inode);
+	}
+	inode = bc_back_mapping_find(sb, dirty);
+	if (inode)
+		iput(inode);
+}
+
+/* The store has it. If the lower shows it, too, it is a clean file from now on. */
+static void hand_over(struct super_block *sb, struct bc_dirty *dirty,
+		      const struct bc_version *version)
+{
+	struct bc_mount *mount = BC_M(sb);
+	char *path = bc_dirty_path(dirty);
+	struct kstat stat;
+
+	if (IS_ERR(path))
+		return;
+	if (!bc_is_below_prefix(mount, path) ||
+	    bc_lower_stat(mount, bc_lower_name(mount, path), msecs_to_jiffies(bc_patience_ms()),
+			  &stat) ||
+	    !S_ISREG(stat.mode) || stat.size != version->size)
+		goto out;
+	bc_dirty_set_retiring(dirty, true);
+	drop_unused(sb, dirty);
+	/* Before it is found no more: who comes then finds the version. */
+	bc_version_committed(mount, path, &stat, version);
+	bc_dirty_retire(dirty);
+	bc_dirty_set_retiring(dirty, false);
+out:
+	kfree(path);
+}
+
+static void handover_work(struct work_struct *work)
+{
+	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount,
+					      handover_work);
+	struct bc_version version;
+	struct bc_dirty *dirty;
+	u64 serial = 0;
+
+	while (!test_bit(BC_MOUNT_BACK_STOP, &mount->flags) &&
+	       (dirty = bc_dirty_next(mount->client, &serial))) {
+		if (bc_dirty_committed(dirty, &version))
+			hand_over(mount->sb, dirty, &version);
+		bc_dirty_put(dirty);
+		cond_resched();
+	}
+	queue_delayed_work(bc_calls_wq, &mount->handover_work, COMMIT_EVERY);
 }
 
 /**
@@ -241,13 +320,18 @@ int bc_back_start(struct super_block *sb)
 	mount->sb = sb;
 	set_bit(BC_MOUNT_WRITE_BACK, &mount->flags);
 	INIT_DELAYED_WORK(&mount->back_work, commit_work);
+	INIT_DELAYED_WORK(&mount->handover_work, handover_work);
 	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
+	queue_delayed_work(bc_calls_wq, &mount->handover_work, COMMIT_EVERY);
 	return 0;
 }
 
 /* The superblock is going: before its inodes do. */
 void bc_back_stop(struct bc_mount *mount)
 {
-	if (test_bit(BC_MOUNT_WRITE_BACK, &mount->flags))
-		cancel_delayed_work_sync(&mount->back_work);
+	if (!test_bit(BC_MOUNT_WRITE_BACK, &mount->flags))
+		return;
+	set_bit(BC_MOUNT_BACK_STOP, &mount->flags);
+	cancel_delayed_work_sync(&mount->handover_work);
+	cancel_delayed_work_sync(&mount->back_work);
 }

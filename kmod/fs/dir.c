@@ -832,7 +832,7 @@ static int dir_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* From the beginning, it is looked anew whether it has dirty files. Return: 1 if so, 0, or errno. */
+/* From the beginning, look anew whether it has dirty files. Return: 1 if so, 0, or errno. */
 static int take_listing(struct file *file, loff_t pos)
 {
 	struct open_dir *dir = file->private_data;
@@ -924,6 +924,8 @@ static int dir_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 
 	if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
 		return 0;
+	if (bc_is_back(file_inode(file)->i_sb))
+		bc_back_sync_dir(file_dentry(file));
 	old = override_creds(mount->creds);
 	error = vfs_fsync_range(dir->lower, start, end, datasync);
 	revert_creds(old);

@@ -97,6 +97,7 @@ enum bc_mount_flag {
 	BC_MOUNT_WRITABLE,		/* the lower may be written; fixed */
 	BC_MOUNT_READ_ONLY,		/* as the superblock is now */
 	BC_MOUNT_WRITE_BACK,		/* new files are written back; fixed */
+	BC_MOUNT_BACK_STOP,		/* nothing more is handed over to the lower */
 	BC_MOUNT_BACK_SOON,		/* a dirty file was closed: it is made durable soon */
 };
 
@@ -130,6 +131,7 @@ enum bc_mount_flag {
  * @resolve_probe: asks; holds a reference while pending or running
  * @sb: with BC_MOUNT_WRITE_BACK, for @back_work, which ends before the superblock does
  * @back_work: makes dirty files durable now and then
+ * @handover_work: looks whether the lower shows those that the store has
  */
 struct bc_mount {
 	refcount_t refs;
@@ -161,6 +163,7 @@ struct bc_mount {
 	struct delayed_work resolve_probe;
 	struct super_block *sb;
 	struct delayed_work back_work;
+	struct delayed_work handover_work;
 
 	atomic64_t renames;
 	atomic64_t stale_opens;
@@ -174,7 +177,7 @@ enum bc_inode_kind {
 	BC_INODE_UNBOUND_LOWER,		/* the same, past the cache */
 	BC_INODE_STORE,			/* mapping inode; key = version's key */
 	BC_INODE_LOWER,			/* mapping inode; key = that of the lower's version */
-	BC_INODE_DIRTY,			/* mapping inode of a dirty file, see back.h; key = generation */
+	BC_INODE_DIRTY,			/* mapping inode of a dirty file; key = generation */
 };
 
 /* So many chunks that follow each other can fail at once, and all their readers hear of it. */
@@ -342,6 +345,14 @@ static inline const char *bc_lower_name(const struct bc_mount *mount, const char
 	return prefix ? path + prefix + 1 : path;
 }
 
+/* Is it the name of something below the mount's root? */
+static inline bool bc_is_below_prefix(const struct bc_mount *mount, const char *path)
+{
+	size_t prefix = strlen(mount->options.prefix);
+
+	return !prefix || (!strncmp(path, mount->options.prefix, prefix) && path[prefix] == '/');
+}
+
 /* options.c */
 int bc_options_init(struct fs_context *fc);
 int bc_options_check(struct fs_context *fc, struct bc_options *options);
@@ -403,6 +414,8 @@ int bc_lower_getattr(struct bc_mount *mount, const struct path *path, unsigned l
 		     struct kstat *stat);
 int bc_lower_statfs(struct bc_mount *mount, unsigned long timeout, struct kstatfs *statfs);
 int bc_lower_attributes(const struct path *path, struct kstat *stat);
+int bc_lower_stat(struct bc_mount *mount, const char *name, unsigned long timeout,
+		  struct kstat *stat);
 int bc_lower_open(struct bc_mount *mount, const struct path *path, int flags, struct file **file);
 int bc_lower_sync(struct bc_mount *mount);
 char *bc_lower_readlink(struct bc_mount *mount, const struct path *path);
@@ -464,6 +477,8 @@ void bc_version_forget(struct bc_inode *visible);
 void bc_version_renamed(struct bc_mount *mount, const char *path, struct bc_inode *from,
 			s64 since);
 bool bc_version_shown(struct bc_inode *visible, u64 *size, struct timespec64 *mtime);
+void bc_version_committed(struct bc_mount *mount, const char *path, const struct kstat *stat,
+			  const struct bc_version *version);
 void bc_version_bound(struct bc_source *source, const struct bc_version *version,
 		      const struct bc_key *key);
 void bc_resolve_probe_work(struct work_struct *work);

@@ -55,8 +55,8 @@ static int bc_drop_inode(struct inode *inode)
 {
 	switch (READ_ONCE(BC_I(inode)->kind)) {
 	case BC_INODE_DIRTY:
-		return bc_dirty_unlinked(BC_I(inode)->dirty) ? inode_just_drop(inode) :
-							       inode_generic_drop(inode);
+		return bc_dirty_unused(BC_I(inode)->dirty) ? inode_just_drop(inode) :
+							     inode_generic_drop(inode);
 	case BC_INODE_STORE:
 	case BC_INODE_LOWER:
 		return READ_ONCE(BC_I(inode)->gone) ? inode_just_drop(inode) :

@@ -188,6 +188,32 @@ static int run_getattr(struct bc_call *call)
 }
 
 /**
+ * bc_lower_stat - what the lower has by a name
+ * @mount: mount
+ * @name: below the lower's root
+ * @timeout: jiffies
+ * @stat: out
+ *
+ * Killable. Return: 0, -ENOENT, or as bc_call_wait().
+ */
+int bc_lower_stat(struct bc_mount *mount, const char *name, unsigned long timeout,
+		  struct kstat *stat)
+{
+	struct bc_call *call = bc_call_new(mount, run_lookup, name, strlen(name));
+	int error;
+
+	if (!call)
+		return -ENOMEM;
+	call->by_path = true;
+	bc_lower_root(mount, &call->path, &call->generation);
+	error = bc_call_wait(call, timeout);
+	if (!error)
+		*stat = call->stat;
+	bc_call_put(call);
+	return error;
+}
+
+/**
  * bc_lower_getattr - attributes of a lower file
  * @mount: mount
  * @path: of the lower

@@ -242,7 +242,8 @@ static int start_back(struct super_block *sb, struct fs_context *fc)
 		return 0;
 	error = bc_back_start(sb);
 	if (error == -EBUSY)
-		errorfc(fc, "volume=%s is mounted with write=back already", BC_M(sb)->options.volume);
+		errorfc(fc, "volume=%s is mounted with write=back already",
+			BC_M(sb)->options.volume);
 	if (error == -ENODEV)
 		error = invalfc(fc, "write=back needs a tier: attach one first (cachectl device attach)");
 	return error;

@@ -104,6 +104,26 @@ void bc_version_bound(struct bc_source *source, const struct bc_version *version
 }
 
 /**
+ * bc_version_committed - record the version that a file became that was written back here
+ * @mount: mount
+ * @path: name in the volume
+ * @stat: what the lower shows by that name
+ * @version: of the store
+ */
+void bc_version_committed(struct bc_mount *mount, const char *path, const struct kstat *stat,
+			  const struct bc_version *version)
+{
+	const struct bc_key *volume = bc_client_volume_id(mount->client);
+	struct bc_identity id = { .volume = *volume };
+
+	bc_key_path(volume, path, strlen(path), &id.path);
+	bc_key_version(volume, path, strlen(path), version->etag, version->etag_length, &id.key);
+	bc_lower_attr_of(stat, &id.lower);
+	set_version(&id, version);
+	store(&id);
+}
+
+/**
  * bc_version_shown - the size and time that stat shows, where they are not the lower's
  * @visible: of a regular file
  * @size: out

@@ -10,6 +10,7 @@
 import errno
 import os
 import random
+import time
 
 import hostile_daemon as h
 import vmtest as t
@@ -20,7 +21,7 @@ chance = random.Random(11)
 
 
 def mount():
-    return t.mount(STORE, TARGET, volume=f"file://{STORE}", write="back")
+    return t.mount(STORE, TARGET, volume=f"file://{STORE}", write="back", ttl="1h")
 
 
 def path(name):
@@ -176,7 +177,37 @@ t.same(nl.dirty(), was, "what is dirty, and what the store has, is known as befo
 t.same(get("big") == now, True, "every byte is there")
 error, cut, size, step = dev.flush_begin(g)
 t.same((error, dev.read_all(g, cut, size) == now), (0, True), "... and can be uploaded")
-for name in list(was):
+t.same(dev.flush_end(g, cut), 0, "or not")
+
+# The store has it, and the lower shows it.
+done = chance.randbytes((3 << 20) + 100)
+put("dir-a", b"x")
+put("done", done)
+ready("done")
+g = nl.dirty()["done"][h.D_GENERATION]
+error, cut, size, step = dev.flush_begin(g)
+t.same((error, dev.read_all(g, cut, size) == done, dev.flush_end(g, cut, b"etag-done", 3000)), (0, True, 0),
+       "another file is uploaded")
+fd = os.open(path("done"), os.O_RDONLY)
+time.sleep(1)
+t.same(nl.dirty()["done"][h.D_STATE], h.COMMITTED, "it is committed; the lower does not show it")
+with open(f"{STORE}/done", "wb") as out:
+    out.write(done)
+time.sleep(7)
+t.ok("done" in nl.dirty(), "who has it open keeps it")
+t.same(os.pread(fd, 1 << 22, 0) == done, True, "... and reads it")
+os.close(fd)
+t.ok(t.wait_for(lambda: "done" not in nl.dirty(), 30, "it is clean"), "then it is a clean file")
+delta = h.Delta(nl)
+t.same((get("done") == done, delta.hit_bytes, delta.miss_reads), (True, len(done), 0), "... read from the tier")
+t.ok(delta.blocks_verified >= 49, "... and verified", delta.blocks_verified)
+t.same(sorted(os.listdir(TARGET)).count("done"), 1, "it is listed once")
+bad = [t.run("umount", TARGET).returncode, nl.detach(DATA), nl.attach(DATA), mount()]
+t.same(bad, [0, (0, ""), (0, ""), (0, "")], "restarted")
+delta = h.Delta(nl)
+t.same((get("done") == done, delta.hit_bytes, delta.miss_reads), (True, len(done), 0), "read from the tier still")
+
+for name in list(nl.dirty()):
     os.unlink(path(name))
 t.same(nl.dirty(), {}, "nothing is dirty when all is removed")
 dev.close()
