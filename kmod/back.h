@@ -128,8 +128,9 @@ bool bc_dirty_next_dirty(struct bc_dirty *dirty, u64 *block, u64 last);
 /**
  * struct bc_dirty_write - one block on its way to the device
  * @dirty: object; whoever waits for the writeback holds it
- * @done: called once, from any context; the front end ends the writeback of the bio's folios, by
- *	which @dirty may go
+ * @done: called once; the front end ends the writeback of the bio's folios, by which @dirty may
+ *	go. From any context, but after an error, which is in process context: then the block is
+ *	dirty again, and so must its folios be.
  * @private: the front end's
  * @bio: the front end adds its pages, in order, from the block's first on
  */
@@ -142,6 +143,8 @@ struct bc_dirty_write {
 	struct bc_place place;
 	u64 seq;
 	u32 length, crc;
+	int error;
+	struct work_struct work;
 	struct bio bio;			/* the last */
 };
 

@@ -76,16 +76,27 @@ static struct bc_tier *tier_for_new(void)
 	return best;
 }
 
+/* Is there a tier for dirty objects? One that is full has some, too. */
+static bool any_tier(void)
+{
+	struct bc_tier *tier;
+	bool any = false;
+	u32 slot = 0;
+
+	while ((tier = bc_tier_next(&slot))) {
+		any |= keeps_dirty(tier);
+		bc_tier_put(tier);
+	}
+	return any;
+}
+
 int bc_dirty_claim(struct bc_client *client)
 {
 	struct claim *claim = kzalloc(sizeof(*claim), GFP_KERNEL);
-	struct bc_tier *tier = tier_for_new();
 	int ret = 0;
 
-	if (!claim || !tier)
+	if (!claim || !any_tier())
 		ret = claim ? -ENODEV : -ENOMEM;
-	if (tier)
-		bc_tier_put(tier);
 	spin_lock(&bc_dirty_names_lock);
 	if (!ret && volume_claimed(&client->volume))
 		ret = -EBUSY;
@@ -429,7 +440,8 @@ struct bc_dirty *bc_dirty_alloc(struct bc_tier *tier, const struct bc_dirty_name
 	}
 	refcount_set(&dirty->refs, 1);
 	xa_init_flags(&dirty->blocks, XA_FLAGS_LOCK_IRQ);
-	xa_init(&dirty->flush.kept);
+	/* Not for interrupts, but lockdep takes the two for one. */
+	xa_init_flags(&dirty->flush.kept, XA_FLAGS_LOCK_IRQ);
 	init_rwsem(&dirty->flush_sem);
 	INIT_LIST_HEAD(&dirty->on_tier);
 	INIT_WORK(&dirty->release, bc_dirty_release_work);
@@ -594,6 +606,10 @@ void bc_dirty_set_base(struct bc_dirty *dirty, enum bc_name_base base)
 {
 	mutex_lock(&dirty->tier->dirty.mutex);
 	dirty->base = base;
+	/* What the store has by another name is not what it has by this one. */
+	dirty->acked_seq = 0;
+	dirty->acked_size = 0;
+	memset(dirty->acked_etag, 0, sizeof(dirty->acked_etag));
 	mutex_unlock(&dirty->tier->dirty.mutex);
 }
 

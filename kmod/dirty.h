@@ -71,10 +71,11 @@ struct bc_dirty_cut {
  * @broken: there was no memory to keep a version of it
  * @renamed: the object has another name since
  * @owner: epoch of the daemon
- * @cut: versions up to this sequence are of it
+ * @cut: names it; no version of it has a higher sequence
  * @size: of the object then
  * @step: of commits then
- * @kept: number of a block -> struct bc_dirty_version, of those that have a newer one by now
+ * @kept: number of a block -> struct bc_dirty_version, of those that have a newer one by now; an
+ *	empty one of those that had none
  */
 struct bc_dirty_flush {
 	bool active, broken, renamed;

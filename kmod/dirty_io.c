@@ -52,20 +52,47 @@ static void written(struct bc_dirty_write *write)
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 }
 
+/* It is dirty as before, and the next fsync tries again. Its folios are still in writeback. */
+static void not_written(struct bc_dirty_write *write)
+{
+	struct bc_dirty *dirty = write->dirty;
+	struct bc_dirty_block *b = write->block;
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	/* Else somebody has reserved another one meanwhile. */
+	if (!bc_place_is(&b->next))
+		swap(b->next, write->place);
+	__xa_set_mark(&dirty->blocks, b->block, BC_DIRTY_CACHED);
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+	bc_dirty_release_place(dirty->tier, &write->place);
+}
+
+static void write_failed_work(struct work_struct *work)
+{
+	struct bc_dirty_write *write = container_of(work, struct bc_dirty_write, work);
+
+	not_written(write);
+	/* By this the object may go. */
+	write->done(write, write->error);
+	bio_put(&write->bio);
+}
+
 static void write_endio(struct bio *bio)
 {
 	struct bc_dirty_write *write = container_of(bio, struct bc_dirty_write, bio);
-	int error = blk_status_to_errno(bio->bi_status);
-	struct bc_tier *tier = write->dirty->tier;
 
-	bc_tier_io_result(tier, WRITE, error);
-	if (error)
-		/* The place is not used again until the next attach. */
+	write->error = blk_status_to_errno(bio->bi_status);
+	bc_tier_io_result(write->dirty->tier, WRITE, write->error);
+	if (write->error) {
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
-	else
-		written(write);
+		INIT_WORK(&write->work, write_failed_work);
+		queue_work(bc_dirty_wq, &write->work);
+		return;
+	}
+	written(write);
 	/* By this the object may go. */
-	write->done(write, error);
+	write->done(write, 0);
 	bio_put(bio);
 }
 

@@ -197,7 +197,8 @@ static void make_clean(struct bc_tier *tier, const struct bc_key *key, const str
 
 static bool is_committed(struct bc_dirty *dirty)
 {
-	return dirty->state == BC_NAME_COMMITTED && dirty->name_durable && !dirty->unlinked &&
+	return dirty->state == BC_NAME_COMMITTED && dirty->acked_etag[0] &&
+	       dirty->name_durable && !dirty->unlinked &&
 	       !dirty->writers && !dirty->flush.active && !dirty->cut.seq &&
 	       !bc_dirty_uncommitted(dirty);
 }

@@ -29,13 +29,17 @@ bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b)
 	struct bc_dirty_flush *flush = &dirty->flush;
 	struct bc_dirty_version *version;
 
-	if (!flush->active || flush->broken || !bc_place_is(&b->durable.place) ||
-	    b->durable.seq > flush->cut)
+	/*
+	 * The first time only: what comes later is not of the cut, whatever its sequence is, which a
+	 * write gets when it begins.
+	 */
+	if (!flush->active || flush->broken || b->block << BC_BLOCK_SHIFT >= flush->size ||
+	    xa_load(&flush->kept, b->block))
 		return false;
 	version = kmemdup(&b->durable, sizeof(b->durable), GFP_NOFS);
-	/* Before the block has another one: see find_version(). */
-	if (version && !xa_insert(&flush->kept, b->block, version, GFP_NOFS))
-		return true;
+	/* Before the block has another one: see find_version(). That there was none counts, too. */
+	if (version && !xa_insert_irq(&flush->kept, b->block, version, GFP_NOFS))
+		return bc_place_is(&version->place);
 	kfree(version);
 	WRITE_ONCE(flush->broken, true);
 	return false;
@@ -51,7 +55,7 @@ void bc_flush_drop(struct bc_dirty *dirty)
 	unsigned long index;
 
 	xa_for_each(&dirty->flush.kept, index, version) {
-		xa_erase(&dirty->flush.kept, index);
+		xa_erase_irq(&dirty->flush.kept, index);
 		bc_dirty_release_place(dirty->tier, &version->place);
 		kfree(version);
 	}
@@ -142,13 +146,11 @@ static bool find_version(struct bc_dirty *dirty, u64 block, struct bc_dirty_vers
 	if (b)
 		*version = b->durable;
 	xa_unlock_irqrestore(&dirty->blocks, flags);
-	if (bc_place_is(&version->place) && version->seq <= dirty->flush.cut)
-		return true;
-	/* It was put there before the block got a newer one. */
+	/* Then: it was put there before the block got a newer one. */
 	kept = xa_load(&dirty->flush.kept, block);
 	if (kept)
 		*version = *kept;
-	return kept;
+	return bc_place_is(&version->place);
 }
 
 /* Bytes of a block that the object has as of the cut. */

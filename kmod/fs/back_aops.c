@@ -89,16 +89,22 @@ static void readahead(struct readahead_control *rac)
 	}
 }
 
-/* Any context. */
+/*
+ * Any context; process context after an error: then the folios are dirty again, as the block is.
+ * In writeback they keep their mapping.
+ */
 static void write_done(struct bc_dirty_write *write, int error)
 {
 	struct folio_iter fi;
 
-	bio_for_each_folio_all(fi, &write->bio) {
-		if (error)
-			mapping_set_error(fi.folio->mapping, -EIO);
-		folio_end_writeback(fi.folio);
+	if (error) {
+		bio_for_each_folio_all(fi, &write->bio) {
+			mapping_set_error(fi.folio->mapping, error);
+			filemap_dirty_folio(fi.folio->mapping, fi.folio);
+		}
 	}
+	bio_for_each_folio_all(fi, &write->bio)
+		folio_end_writeback(fi.folio);
 }
 
 /* Folios of a dirty block, as far as they are dirty, locked. Its first one is locked already. */

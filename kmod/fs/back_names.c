@@ -251,6 +251,7 @@ static int rename_durably(struct dentry *old, struct dentry *new, const char *pa
 
 	if (IS_ERR(mapping))
 		return PTR_ERR(mapping);
+	/* Under the old name nobody has it any more. */
 	bc_dirty_set_base(dirty, base_of(new));
 	error = bc_back_sync(mapping, dirty, path);
 	iput(mapping);
