@@ -65,6 +65,12 @@ struct bc_dirty_cut {
 	u64 size, seq;
 };
 
+/* A version that is kept for an upload. */
+struct bc_dirty_kept {
+	struct bc_dirty_version version;
+	bool described;			/* still by the table: not the flush's to free */
+};
+
 /**
  * struct bc_dirty_flush - an upload as of a cut
  * @active: there is one
@@ -74,7 +80,7 @@ struct bc_dirty_cut {
  * @cut: names it; no version of it has a higher sequence
  * @size: of the object then
  * @step: of commits then
- * @kept: number of a block -> struct bc_dirty_version, of those that have a newer one by now; an
+ * @kept: number of a block -> struct bc_dirty_kept, of those that have a newer one by now; an
  *	empty one of those that had none
  */
 struct bc_dirty_flush {
@@ -268,7 +274,8 @@ int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed);
 void bc_dirty_release_work(struct work_struct *work);
 
 /* flush.c */
-bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b);
+bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b, bool described);
+bool bc_flush_take_over(struct bc_dirty *dirty, const struct bc_dirty_block *b);
 void bc_flush_drop(struct bc_dirty *dirty);
 
 #endif /* BC_DIRTY_H */

@@ -121,7 +121,7 @@ static void describe(struct bc_dirty *dirty)
 /* One block of the commit is done with. Return: what is nobody's any more. */
 static struct bc_place settle_block(struct bc_dirty *dirty, struct bc_dirty_block *b, bool durable)
 {
-	bool kept = durable && bc_flush_keep(dirty, b);
+	bool kept = durable && bc_flush_keep(dirty, b, false);
 	struct bc_place left = {};
 
 	xa_lock_irq(&dirty->blocks);
@@ -198,6 +198,15 @@ static void fill_name(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, 
 	}
 	memcpy(name->uuid, dirty->tier->super.uuid, BC_UUID_SIZE);
 	memcpy(name->node_id, dirty->tier->super.node_id, BC_UUID_SIZE);
+}
+
+/* The other place for names; after an attach of a full tier there may be none yet. */
+static int take_name_place(struct bc_dirty *dirty)
+{
+	struct bc_place *place = &dirty->name_place[!dirty->name_now];
+
+	return bc_place_is(place) ? 0 :
+	       bc_dirty_take_place(dirty->tier, &dirty->generation, 0, 1, place);
 }
 
 /* Write a name block where the last one is not. @desc: out: what is to be said of it. */
@@ -278,7 +287,9 @@ static int clear_dead(struct bc_dirty *dirty)
 		return ret;
 	while ((b = dirty->dead)) {
 		dirty->dead = b->link;
-		bc_dirty_release_place(tier, &b->durable.place);
+		/* A flush may need it still, or it is to be a clean one. */
+		if (!b->kept && !bc_flush_take_over(dirty, b))
+			bc_dirty_release_place(tier, &b->durable.place);
 		bc_dirty_release_slot(tier, b->slot);
 		kfree_rcu(b, rcu);
 	}
@@ -365,6 +376,8 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool commi
 	if (dirty->tier->dirty.failed)
 		return -EIO;
 	ret = mark_used(dirty->tier);
+	if (!ret)
+		ret = take_name_place(dirty);
 	if (ret)
 		return ret;
 	take_attr(dirty, committed, &attr);
@@ -447,21 +460,22 @@ static bool needs_cut(struct bc_dirty *dirty, u64 size)
 /* A block that is behind the end now. */
 static void drop_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 {
-	/* A flush may need the version still, or it is to be a clean one. */
-	bool described = bc_place_is(&b->durable.place), kept = bc_flush_keep(dirty, b);
+	bool described = bc_place_is(&b->durable.place);
 	struct bc_tier *tier = dirty->tier;
 	struct bc_place unnamed = {};
 
+	/* Before it is not found any more. */
+	bc_flush_keep(dirty, b, true);
 	xa_lock_irq(&dirty->blocks);
 	__xa_erase(&dirty->blocks, b->block);
-	if (!bc_place_equal(&b->cur.place, &b->durable.place))
+	/* A commit that failed leaves it open whether the device describes what was pending. */
+	if (!bc_place_equal(&b->cur.place, &b->durable.place) &&
+	    !bc_place_equal(&b->cur.place, &b->pending.place))
 		unnamed = b->cur.place;
 	xa_unlock_irq(&dirty->blocks);
 	bc_dirty_release_place(tier, &unnamed);
 	bc_dirty_release_place(tier, &b->next);
 	bc_dirty_release_place(tier, &b->spare);
-	if (kept || b->kept)
-		b->durable.place.count = 0;
 	if (described) {
 		b->link = dirty->dead;
 		dirty->dead = b;
@@ -522,7 +536,10 @@ int bc_dirty_unlink(struct bc_dirty *dirty)
 	mutex_lock(&store->mutex);
 	if (dirty->unlinked)
 		goto out;
-	if (dirty->name_durable) {
+	/* Nobody knows then whether the device has a name of it. */
+	if (store->failed)
+		ret = -EIO;
+	if (!ret && dirty->name_durable) {
 		bc_dtable_clear(&store->table, dirty->name_slot);
 		ret = bc_dirty_write_units(dirty->tier, NO_UNIT);
 	}
@@ -592,7 +609,7 @@ void bc_dirty_release_work(struct work_struct *work)
 		bc_dirty_drop_run(dirty);
 		mutex_lock(&tier->dirty.mutex);
 		bc_flush_drop(dirty);
-		if (!clear_blocks(dirty))
+		if (!tier->dirty.failed && !clear_blocks(dirty))
 			release_name(dirty);
 		mutex_unlock(&tier->dirty.mutex);
 		bc_dirty_freed(tier);

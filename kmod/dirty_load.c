@@ -300,19 +300,17 @@ static bool is_late(struct bc_tier *tier)
 	return false;
 }
 
-static int publish_all(struct bc_tier *tier)
+static void publish_all(struct bc_tier *tier)
 {
 	struct bc_dirty *dirty, *next;
 	LIST_HEAD(found);
-	int ret = 0;
 
 	list_splice_init(&tier->dirty.objects, &found);
 	list_for_each_entry_safe(dirty, next, &found, on_tier) {
 		list_del_init(&dirty->on_tier);
-		if (!ret)
-			ret = bc_dirty_take_place(tier, &dirty->generation, 0, 1,
-						  &dirty->name_place[1]);
-		if (!ret && bc_dirty_publish(dirty)) {
+		/* For its next name; if there is no room now, there may be when it is needed. */
+		bc_dirty_take_place(tier, &dirty->generation, 0, 1, &dirty->name_place[1]);
+		if (bc_dirty_publish(dirty)) {
 			/* Another tier has one by that name: which is right nobody knows. */
 			pr_err("%s: a dirty object is set aside: another tier has one of its name (generation %16phN)\n",
 			       tier->name, &dirty->generation);
@@ -321,7 +319,6 @@ static int publish_all(struct bc_tier *tier)
 		/* The names have it now, or nobody. */
 		bc_dirty_put(dirty);
 	}
-	return ret;
 }
 
 int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
@@ -335,10 +332,10 @@ int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
 	mutex_lock(&tier->dirty.mutex);
 	ret = bc_dirty_write_units(tier, U64_MAX);
 	mutex_unlock(&tier->dirty.mutex);
-	if (!ret)
-		ret = publish_all(tier);
 	if (ret)
-		NL_SET_ERR_MSG(extack, "the dirty table cannot be written, or there is no room for it: check the device, do not format");
+		NL_SET_ERR_MSG(extack, "the dirty table cannot be written: check the device, do not format");
+	else
+		publish_all(tier);
 	return ret;
 }
 

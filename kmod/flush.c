@@ -21,28 +21,51 @@
  * bc_flush_keep - a block's durable version is about to be replaced, or to go
  * @dirty: object; the store's mutex is held
  * @b: block
+ * @described: the device describes it until bc_flush_take_over()
  *
- * Return: whether its place is the flush's now.
+ * Return: whether its place is the flush's now, or will be then.
  */
-bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b)
+bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b, bool described)
 {
 	struct bc_dirty_flush *flush = &dirty->flush;
-	struct bc_dirty_version *version;
+	struct bc_dirty_kept *kept;
 
 	/*
-	 * The first time only: what comes later is not of the cut, whatever its sequence is, which a
-	 * write gets when it begins.
+	 * The first time only: what comes later is not of the cut, whatever its sequence is, which
+	 * a write gets when it begins.
 	 */
 	if (!flush->active || flush->broken || b->block << BC_BLOCK_SHIFT >= flush->size ||
 	    xa_load(&flush->kept, b->block))
 		return false;
-	version = kmemdup(&b->durable, sizeof(b->durable), GFP_NOFS);
+	kept = kzalloc(sizeof(*kept), GFP_NOFS);
+	if (kept) {
+		kept->version = b->durable;
+		kept->described = described;
+	}
 	/* Before the block has another one: see find_version(). That there was none counts, too. */
-	if (version && !xa_insert_irq(&flush->kept, b->block, version, GFP_NOFS))
-		return bc_place_is(&version->place);
-	kfree(version);
+	if (kept && !xa_insert_irq(&flush->kept, b->block, kept, GFP_NOFS))
+		return bc_place_is(&kept->version.place);
+	kfree(kept);
 	WRITE_ONCE(flush->broken, true);
 	return false;
+}
+
+/**
+ * bc_flush_take_over - the device describes a block's durable version no more
+ * @dirty: object; the store's mutex is held
+ * @b: block
+ *
+ * Return: whether its place is a flush's, and not to be freed.
+ */
+bool bc_flush_take_over(struct bc_dirty *dirty, const struct bc_dirty_block *b)
+{
+	struct bc_dirty_kept *kept = xa_load(&dirty->flush.kept, b->block);
+
+	if (!kept || !kept->described ||
+	    !bc_place_equal(&kept->version.place, &b->durable.place))
+		return false;
+	kept->described = false;
+	return true;
 }
 
 /**
@@ -51,13 +74,14 @@ bool bc_flush_keep(struct bc_dirty *dirty, const struct bc_dirty_block *b)
  */
 void bc_flush_drop(struct bc_dirty *dirty)
 {
-	struct bc_dirty_version *version;
+	struct bc_dirty_kept *kept;
 	unsigned long index;
 
-	xa_for_each(&dirty->flush.kept, index, version) {
+	xa_for_each(&dirty->flush.kept, index, kept) {
 		xa_erase_irq(&dirty->flush.kept, index);
-		bc_dirty_release_place(dirty->tier, &version->place);
-		kfree(version);
+		if (!kept->described)
+			bc_dirty_release_place(dirty->tier, &kept->version.place);
+		kfree(kept);
 	}
 	dirty->flush.active = false;
 	bc_dirty_freed(dirty->tier);
@@ -136,7 +160,7 @@ static void put_flush(struct bc_dirty *dirty)
 /* The version of a block that belongs to the cut. Return: false if it is zeroes. */
 static bool find_version(struct bc_dirty *dirty, u64 block, struct bc_dirty_version *version)
 {
-	struct bc_dirty_version *kept;
+	struct bc_dirty_kept *kept;
 	struct bc_dirty_block *b;
 	unsigned long flags;
 
@@ -149,7 +173,7 @@ static bool find_version(struct bc_dirty *dirty, u64 block, struct bc_dirty_vers
 	/* Then: it was put there before the block got a newer one. */
 	kept = xa_load(&dirty->flush.kept, block);
 	if (kept)
-		*version = *kept;
+		*version = kept->version;
 	return bc_place_is(&version->place);
 }
 

@@ -165,8 +165,8 @@ struct bc_ioc_done {
  * Dirty objects (BC_CMD_DIRTY_GET lists them) are uploaded as of a *cut*, a sequence: what is
  * durable when the flush begins. BC_IOC_FLUSH_BEGIN -> BC_IOC_FLUSH_MAP, BC_IOC_READ ... ->
  * BC_IOC_FLUSH_END. Until the end, or the owner's release of the device, the versions of the cut
- * stay, whatever is written meanwhile. All of these fail with ENOENT if there is no such object (any
- * more: it was removed), with ESTALE if there is no flush of this owner and this cut.
+ * stay, whatever is written meanwhile. All of these fail with ENOENT if there is no such object
+ * (any more: it was removed), with ESTALE if there is no flush of this owner and this cut.
  */
 
 /**

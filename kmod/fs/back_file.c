@@ -275,7 +275,7 @@ static int shrink(struct inode *inode, struct inode *mapping, struct bc_dirty *d
 	set_size(inode, mapping, dirty, size);
 	truncate_pagecache(mapping, size);
 	filemap_invalidate_unlock(mapping->i_mapping);
-	/* In this order: until it is written anew a write of before may bring back what was behind. */
+	/* In this order: until then a write of before may bring back what was behind. */
 	if (part)
 		error = bc_back_dirty_block(mapping->i_mapping, dirty, block);
 	return error ?: cut_off(mapping, dirty, size);
