@@ -84,7 +84,16 @@ char *bc_dirty_path(struct bc_dirty *dirty);
 void bc_dirty_attr(struct bc_dirty *dirty, struct bc_dirty_attr *attr);
 void bc_dirty_set_attr(struct bc_dirty *dirty, const struct bc_dirty_attr *attr);
 
-/* Only the size, or only the times. */
+/* What to commit, once all that is dirty now was written. */
+struct bc_dirty_point {
+	u64 size;
+	u32 shrunk;			/* counts truncations */
+};
+
+/* As of now. Any context. */
+void bc_dirty_point(struct bc_dirty *dirty, struct bc_dirty_point *point);
+
+/* Only the size, or only the times. A size grows after its blocks became dirty. */
 void bc_dirty_set_size(struct bc_dirty *dirty, u64 size);
 void bc_dirty_touch(struct bc_dirty *dirty, struct timespec64 now);
 
@@ -125,20 +134,27 @@ bool bc_dirty_mark(struct bc_dirty *dirty, u64 block);
 /* The first dirty block from @block on, up to @last. Return: false if there is none. */
 bool bc_dirty_next_dirty(struct bc_dirty *dirty, u64 *block, u64 last);
 
+/* Pages of a block. */
+#define BC_DIRTY_PAGES	(BC_BLOCK_SIZE >> PAGE_SHIFT)
+
 /**
  * struct bc_dirty_write - one block on its way to the device
  * @dirty: object; whoever waits for the writeback holds it
- * @done: called once; the front end ends the writeback of the bio's folios, by which @dirty may
+ * @done: called once; the front end ends the writeback of the folios, by which @dirty may
  *	go. From any context, but after an error, which is in process context: then the block is
  *	dirty again, and so must its folios be.
- * @private: the front end's
- * @bio: the front end adds its pages, in order, from the block's first on
+ * @count: of @folio
+ * @folio: the front end's, a page each, in order, from the block's first on
+ * @flags: REQ_* that are added to the request's
  */
 struct bc_dirty_write {
 	struct bc_dirty *dirty;
 	void (*done)(struct bc_dirty_write *write, int error);
-	void *private;
+	u32 count;
+	struct folio *folio[BC_DIRTY_PAGES];
+	blk_opf_t flags;
 	/* The engine's: */
+	void *bounce;
 	struct bc_dirty_block *block;
 	struct bc_place place;
 	u64 seq;
@@ -154,12 +170,16 @@ struct bc_dirty_write {
  * @block: number of a block
  * @length: bytes that count
  *
- * Under the front end's lock of the block, all its pages being about to be in writeback. From
- * mempools only. Return: NULL if it is not dirty.
+ * Under the front end's lock of the block, all its pages being about to be in writeback; then
+ * bc_dirty_write_submit() must follow. From mempools only. Return: NULL if it is not dirty.
  */
 struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u32 length);
 
-/* Its pages are stable until done(). */
+/*
+ * Its folios are in writeback, and stable until done(), but for what a device writes into pages
+ * that are pinned: of these a copy is written. Until here the block is found by
+ * bc_dirty_next_dirty(): who looks for dirty blocks and does not find it finds the writeback.
+ */
 void bc_dirty_write_submit(struct bc_dirty_write *write);
 
 /**
@@ -190,27 +210,63 @@ struct bc_dirty_io {
 void bc_dirty_read(struct bc_dirty_io *io);
 
 /**
- * bc_dirty_commit - make what was written durable, and the name with @size
- * @dirty: object
- * @size: what was written for sure; the object's, if that is smaller
- * @path: NULL, or its name from now on
- *
- * May sleep, not killable: waits for the device. Return: 0 or errno; -EIO means that nothing of
- * this tier can be made durable any more, or that the device failed once.
+ * struct bc_dirty_rename - with a commit comes another name
+ * @path: from now on; the object's name is held
+ * @base: what the store has there
+ * @victim: the dirty object that has this name, superseded; or NULL
  */
-int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path);
+struct bc_dirty_rename {
+	const char *path;
+	enum bc_name_base base;
+	struct bc_dirty *victim;
+};
+
+/**
+ * bc_dirty_commit - make what was written durable, and the name
+ * @dirty: object
+ * @point: of before it was written
+ * @rename: NULL, or its name from now on
+ *
+ * May sleep, not killable: waits for the device. Return: 0 or errno; -EAGAIN if the object was cut
+ * off since @point: begin anew; -EIO means that nothing of this tier can be made durable any more,
+ * or that the device failed once.
+ */
+int bc_dirty_commit(struct bc_dirty *dirty, const struct bc_dirty_point *point,
+		    const struct bc_dirty_rename *rename);
+
+/* Can it be cut off there, or must what was cut off before be committed first? May sleep. */
+bool bc_dirty_can_truncate(struct bc_dirty *dirty, u64 size);
 
 /**
  * bc_dirty_truncate - cut off what is behind @size
- * @dirty: object; the front end's pages behind it are gone, and nobody writes
- * @size: from where on
+ * @dirty: object; the front end's pages behind it are gone, none can come, and nobody writes
+ * @size: from where on; bc_dirty_can_truncate() said so
  *
- * May sleep. Return: 0; -EAGAIN if bc_dirty_commit() has to come first.
+ * May sleep.
  */
-int bc_dirty_truncate(struct bc_dirty *dirty, u64 size);
+void bc_dirty_truncate(struct bc_dirty *dirty, u64 size);
 
-/* What the store has under the path that the next bc_dirty_commit() gives it. */
-void bc_dirty_set_base(struct bc_dirty *dirty, enum bc_name_base base);
+/**
+ * bc_dirty_hold - its name is about to change, or to go
+ * @dirty: object
+ *
+ * Until bc_dirty_unhold() no upload of it can begin, and one that is under way ends with -ESTALE:
+ * so what the lower has by its name is not made anew while it is being removed. What the store has
+ * of it is forgotten, durably. One holder at a time: whoever has the locks of its name. May sleep.
+ * Return: 0 or errno; then it is not held.
+ */
+int bc_dirty_hold(struct bc_dirty *dirty);
+void bc_dirty_unhold(struct bc_dirty *dirty);
+
+/**
+ * bc_dirty_supersede - another object is about to get its name, or did not
+ * @dirty: victim-to-be
+ * @superseded: true, and false when that is over, whether it is gone or not
+ *
+ * Meanwhile bc_dirty_commit() and ends of uploads of it wait: of two names on a tier the one that
+ * was written last counts. May sleep.
+ */
+void bc_dirty_supersede(struct bc_dirty *dirty, bool superseded);
 
 /* May the lower, or the store, have a file of its name? */
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty);
@@ -224,6 +280,9 @@ void bc_dirty_set_retiring(struct bc_dirty *dirty, bool retiring);
 /* Is it of no use to keep an inode of it that nobody has open? Any context. */
 bool bc_dirty_unused(const struct bc_dirty *dirty);
 
+/* Has it no name any more? Any context. */
+bool bc_dirty_is_unlinked(const struct bc_dirty *dirty);
+
 /**
  * bc_dirty_retire - the store has it, and the lower shows it: it is a clean file from now on
  * @dirty: object; the caller's reference is the only one
@@ -235,5 +294,14 @@ int bc_dirty_retire(struct bc_dirty *dirty);
 
 /* The name goes, durably; bytes last as long as references. May sleep. Return: 0 or errno. */
 int bc_dirty_unlink(struct bc_dirty *dirty);
+
+/* The same of one whose name another has, durably: it does not count, whatever the device says. */
+void bc_dirty_replaced(struct bc_dirty *dirty);
+
+/*
+ * What was dirty of it is gone from the page cache without having been written: the object is what
+ * is durable. Return: whether there was any.
+ */
+bool bc_dirty_lost(struct bc_dirty *dirty);
 
 #endif /* BC_BACK_H */

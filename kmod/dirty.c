@@ -401,6 +401,22 @@ void bc_dirty_put_any(struct bc_dirty *dirty)
 	bc_tier_put(tier);
 }
 
+/* What has the name of one that is not published, for bc_dirty_put_any(), or NULL. */
+struct bc_dirty *bc_dirty_same_path(struct bc_dirty *dirty)
+{
+	struct bc_dirty *other;
+
+	spin_lock(&bc_dirty_names_lock);
+	other = find(&dirty->path_key);
+	if (other) {
+		refcount_inc(&other->refs);
+		if (!hold_tier(other))
+			other = NULL;
+	}
+	spin_unlock(&bc_dirty_names_lock);
+	return other;
+}
+
 /* By its generation id, for bc_dirty_put_any(), or NULL. */
 struct bc_dirty *bc_dirty_by_generation(const struct bc_key *generation)
 {
@@ -581,11 +597,23 @@ void bc_dirty_set_attr(struct bc_dirty *dirty, const struct bc_dirty_attr *attr)
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 }
 
+void bc_dirty_point(struct bc_dirty *dirty, struct bc_dirty_point *point)
+{
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	point->size = dirty->attr.size;
+	point->shrunk = dirty->shrunk;
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+}
+
 void bc_dirty_set_size(struct bc_dirty *dirty, u64 size)
 {
 	unsigned long flags;
 
 	xa_lock_irqsave(&dirty->blocks, flags);
+	if (size < dirty->attr.size)
+		dirty->shrunk++;
 	dirty->attr.size = size;
 	dirty->attr_changed = true;
 	xa_unlock_irqrestore(&dirty->blocks, flags);
@@ -602,20 +630,9 @@ void bc_dirty_touch(struct bc_dirty *dirty, struct timespec64 now)
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 }
 
-void bc_dirty_set_base(struct bc_dirty *dirty, enum bc_name_base base)
-{
-	mutex_lock(&dirty->tier->dirty.mutex);
-	dirty->base = base;
-	/* What the store has by another name is not what it has by this one. */
-	dirty->acked_seq = 0;
-	dirty->acked_size = 0;
-	memset(dirty->acked_etag, 0, sizeof(dirty->acked_etag));
-	mutex_unlock(&dirty->tier->dirty.mutex);
-}
-
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty)
 {
-	return READ_ONCE(dirty->base) != BC_BASE_NONE;
+	return READ_ONCE(dirty->base) != BC_BASE_NONE || READ_ONCE(dirty->flush.active);
 }
 
 void bc_dirty_writer(struct bc_dirty *dirty, int count)
@@ -634,8 +651,35 @@ void bc_dirty_writer(struct bc_dirty *dirty, int count)
 
 bool bc_dirty_uncommitted(struct bc_dirty *dirty)
 {
-	return READ_ONCE(dirty->attr_changed) || xa_marked(&dirty->blocks, BC_DIRTY_WRITTEN) ||
-	       xa_marked(&dirty->blocks, BC_DIRTY_CACHED);
+	unsigned long flags;
+	bool any;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	any = dirty->attr_changed || dirty->under_way ||
+	      xa_marked(&dirty->blocks, BC_DIRTY_WRITTEN) ||
+	      xa_marked(&dirty->blocks, BC_DIRTY_CACHED);
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+	return any;
+}
+
+bool bc_dirty_lost(struct bc_dirty *dirty)
+{
+	struct bc_dirty_block *b;
+	unsigned long index, flags;
+	bool any = false;
+
+	/* Nobody can make one dirty: there is no page. */
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_CACHED) {
+		xa_lock_irqsave(&dirty->blocks, flags);
+		__xa_clear_mark(&dirty->blocks, index, BC_DIRTY_CACHED);
+		any = true;
+		xa_unlock_irqrestore(&dirty->blocks, flags);
+	}
+	if (!any || READ_ONCE(dirty->unlinked))
+		return false;
+	if (READ_ONCE(dirty->durable_size) < dirty->attr.size)
+		bc_dirty_set_size(dirty, READ_ONCE(dirty->durable_size));
+	return true;
 }
 
 int bc_dirty_init(void)

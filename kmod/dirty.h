@@ -111,6 +111,8 @@ struct bc_dirty_flush {
  * @attr: of now
  * @attr_changed: since the last commit
  * @writers: open files that may write
+ * @under_way: blocks that are being written
+ * @shrunk: counts truncations
  * @cut: to be said by the next name block
  * @run: blocks of @run_chunk, bit per block that is still nobody's
  * @name_slot: descriptor of the name; from here on the store's mutex
@@ -119,9 +121,12 @@ struct bc_dirty_flush {
  * @name_durable: the device has one
  * @durable_size: that the name on the device says
  * @step: of commits
+ * @replaces: generation of the object whose name it took last
  * @base: what the store had
  * @state: as the device says
  * @unlinked: it has no name any more
+ * @held: see bc_dirty_hold()
+ * @superseded: see there
  * @dead: blocks that were cut off, whose descriptors are to be cleared
  * @release: frees it
  * @acked_seq: the last cut that the store has; 0 = none; the store's mutex, as all that follow
@@ -148,7 +153,7 @@ struct bc_dirty {
 	struct xarray blocks;
 	struct bc_dirty_attr attr;
 	bool attr_changed;
-	u32 writers;
+	u32 writers, under_way, shrunk;
 	struct bc_dirty_cut cut;
 	u32 last_slot;
 	u64 run_chunk;
@@ -161,9 +166,10 @@ struct bc_dirty {
 	bool name_durable;
 	u64 durable_size;
 	u64 step;
+	struct bc_key replaces;
 	enum bc_name_base base;
 	enum bc_name_state state;
-	bool unlinked;
+	bool unlinked, held, superseded;
 	struct bc_dirty_block *dead;
 	struct work_struct release;
 
@@ -184,6 +190,7 @@ struct bc_dirty {
  * @slots_lock: bc_dtable_take() and bc_dtable_release()
  * @table: the dirty table
  * @failed: it could not be written: what the device says is not known, nothing is freed any more
+ * @torn: of some units only the copy of before is there, and nobody knows whether it is the newer
  * @used: INCOMPAT_DIRTY is set
  * @leaving: it is being detached; dirty_names_lock
  * @aside: objects that were set aside
@@ -199,6 +206,7 @@ struct bc_dirty_store {
 	spinlock_t slots_lock;		/* likewise */
 	struct bc_dtable table;
 	bool failed;
+	bool torn;
 	bool used;
 	bool leaving;
 	u32 aside;
@@ -246,6 +254,7 @@ int bc_dirty_publish(struct bc_dirty *dirty);
 bool bc_dirty_unpublish(struct bc_dirty *dirty);
 bool bc_dirty_unpublish_unused(struct bc_dirty *dirty);
 void bc_dirty_renamed(struct bc_dirty *dirty, char *path);
+struct bc_dirty *bc_dirty_same_path(struct bc_dirty *dirty);
 struct bc_dirty *bc_dirty_by_generation(const struct bc_key *generation);
 struct bc_dirty *bc_dirty_next_any(u64 *serial);
 void bc_dirty_put_any(struct bc_dirty *dirty);
@@ -270,6 +279,7 @@ void bc_dirty_io_exit(void);
 /* dirty_commit.c */
 int bc_dirty_write_units(struct bc_tier *tier, u64 except);
 int bc_dirty_clear(struct bc_dirty *dirty);
+void bc_dirty_lock(struct bc_dirty *dirty);
 int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed);
 void bc_dirty_release_work(struct work_struct *work);
 

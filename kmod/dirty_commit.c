@@ -84,11 +84,12 @@ int bc_dirty_write_units(struct bc_tier *tier, u64 except)
 
 /* --- data */
 
-/* What was written since the last commit is to be described by this one. */
-static void collect(struct bc_dirty *dirty)
+/* What was written since the last commit is to be described by this one. Return: is there any? */
+static bool collect(struct bc_dirty *dirty)
 {
 	struct bc_dirty_block *b;
 	unsigned long index;
+	bool any = false;
 
 	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_WRITTEN) {
 		xa_lock_irq(&dirty->blocks);
@@ -96,8 +97,10 @@ static void collect(struct bc_dirty *dirty)
 		__xa_clear_mark(&dirty->blocks, index, BC_DIRTY_WRITTEN);
 		__xa_set_mark(&dirty->blocks, index, BC_DIRTY_PENDING);
 		xa_unlock_irq(&dirty->blocks);
+		any = true;
 		cond_resched();
 	}
+	return any;
 }
 
 static void describe(struct bc_dirty *dirty)
@@ -181,6 +184,7 @@ static void fill_name(struct bc_dirty *dirty, const struct bc_dirty_attr *attr, 
 		.acked_seq = dirty->acked_seq,
 		.acked_size = dirty->acked_size,
 		.acked_last_modified = dirty->acked_last_modified,
+		.replaces = dirty->replaces,
 		.acked_etag_length = strlen(dirty->acked_etag),
 		.source = dirty->source,
 		.source_length = strlen(dirty->source),
@@ -245,6 +249,15 @@ static void name_durable(struct bc_dirty *dirty, const struct bc_dirty_name *nam
 	dirty->step = name->step;
 }
 
+/* What was written before may be lost then, and would not be written again: it was clean. */
+static int flush_device(struct bc_tier *tier)
+{
+	int ret = blkdev_issue_flush(tier->bdev.bdev);
+
+	bc_tier_io_result(tier, WRITE, ret);
+	return ret ? give_up(tier, ret) : 0;
+}
+
 /*
  * A name that says only what was cut off, before one that says what was written since: in between,
  * neither bytes from before nor a size without its bytes may be seen.
@@ -259,7 +272,7 @@ static int commit_cut(struct bc_dirty *dirty, const struct bc_dirty_attr *attr)
 	fill_name(dirty, attr, min(dirty->durable_size, dirty->cut.size), dirty->path, &name);
 	ret = write_name(dirty, &name, &desc);
 	if (!ret)
-		ret = blkdev_issue_flush(tier->bdev.bdev);
+		ret = flush_device(tier);
 	if (ret)
 		return ret;
 	bc_dtable_set(&tier->dirty.table, dirty->name_slot, &desc);
@@ -297,7 +310,15 @@ static int clear_dead(struct bc_dirty *dirty)
 	return 0;
 }
 
-/* Has the block that a cut goes through a durable version from after it? */
+/* Does what the device says of the block reach behind @size? */
+static bool reaches(const struct bc_dirty_block *b, u64 size)
+{
+	u64 start = b->block << BC_BLOCK_SHIFT;
+
+	return bc_place_is(&b->durable.place) && start + b->durable.length > size;
+}
+
+/* Has the block that a cut goes through no durable bytes from before it? */
 static bool cut_is_over(struct bc_dirty *dirty)
 {
 	struct bc_dirty_block *b;
@@ -305,7 +326,7 @@ static bool cut_is_over(struct bc_dirty *dirty)
 	if (!(dirty->cut.size & (BC_BLOCK_SIZE - 1)))
 		return true;
 	b = xa_load(&dirty->blocks, dirty->cut.size >> BC_BLOCK_SHIFT);
-	return !b || !bc_place_is(&b->durable.place) || b->durable.seq > dirty->cut.seq;
+	return !b || !reaches(b, dirty->cut.size) || b->durable.seq > dirty->cut.seq;
 }
 
 /* --- commits */
@@ -331,11 +352,13 @@ static int commit_data(struct bc_dirty *dirty, const struct bc_dirty_attr *attr,
 	struct bc_dirty_desc desc;
 	int ret;
 
-	collect(dirty);
+	/* What was written since the store's cut is not what the store has. */
+	if (collect(dirty) && dirty->state == BC_NAME_COMMITTED)
+		dirty->state = BC_NAME_READY;
 	fill_name(dirty, attr, size, path, &name);
 	ret = write_name(dirty, &name, &desc);
 	if (!ret)
-		ret = blkdev_issue_flush(tier->bdev.bdev);
+		ret = flush_device(tier);
 	if (ret) {
 		settle(dirty, false);
 		return ret;
@@ -391,34 +414,74 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool commi
 	return ret;
 }
 
-/* Nobody else changes the name of an object that is being committed: the mutex is held. */
-int bc_dirty_commit(struct bc_dirty *dirty, u64 size, const char *path)
+/* The store's mutex, of an object that nobody is about to replace. */
+void bc_dirty_lock(struct bc_dirty *dirty)
 {
 	struct bc_dirty_store *store = &dirty->tier->dirty;
-	char *copy = path ? kstrdup(path, GFP_NOFS) : NULL;
-	bool announce = false;
-	int ret = 0;
 
-	if (path && !copy)
-		return -ENOMEM;
 	mutex_lock(&store->mutex);
-	if (dirty->unlinked)
-		/* There is no name by which anybody could find it. */
-		goto out;
-	if (path || bc_dirty_uncommitted(dirty) || dirty->cut.seq)
-		ret = commit(dirty, size, path ?: dirty->path, false);
-	else
-		goto out;
-	if (path && !ret) {
-		bc_dirty_renamed(dirty, copy);
-		dirty->flush.renamed = true;
-		copy = NULL;
+	while (dirty->superseded) {
+		mutex_unlock(&store->mutex);
+		wait_var_event(&dirty->superseded, !READ_ONCE(dirty->superseded));
+		mutex_lock(&store->mutex);
 	}
-	announce = !ret;
-out:
-	mutex_unlock(&store->mutex);
-	kfree(copy);
-	if (announce)
+}
+
+/* The name of an object that is being committed stays: the mutex is held. */
+static int commit_locked(struct bc_dirty *dirty, const struct bc_dirty_point *point, bool *done)
+{
+	/* If it has none, there is no name by which anybody could find it. */
+	if (dirty->unlinked || (!bc_dirty_uncommitted(dirty) && !dirty->cut.seq))
+		return 0;
+	if (READ_ONCE(dirty->shrunk) != point->shrunk)
+		return -EAGAIN;
+	*done = true;
+	return commit(dirty, point->size, dirty->path, false);
+}
+
+/* @path: taken over, if it returns 0. */
+static int rename_locked(struct bc_dirty *dirty, const struct bc_dirty_point *point,
+			 const struct bc_dirty_rename *rename, char *path)
+{
+	struct bc_key replaces = dirty->replaces;
+	enum bc_name_base base = dirty->base;
+	int ret;
+
+	if (dirty->unlinked)
+		return -ENOENT;
+	if (READ_ONCE(dirty->shrunk) != point->shrunk)
+		return -EAGAIN;
+	dirty->base = rename->base;
+	if (rename->victim)
+		dirty->replaces = rename->victim->generation;
+	ret = commit(dirty, point->size, path, false);
+	if (!ret) {
+		bc_dirty_renamed(dirty, path);
+		return 0;
+	}
+	dirty->base = base;
+	dirty->replaces = replaces;
+	return ret;
+}
+
+int bc_dirty_commit(struct bc_dirty *dirty, const struct bc_dirty_point *point,
+		    const struct bc_dirty_rename *rename)
+{
+	char *path = rename ? kstrdup(rename->path, GFP_NOFS) : NULL;
+	bool done = rename;
+	int ret;
+
+	if (rename && !path)
+		return -ENOMEM;
+	bc_dirty_lock(dirty);
+	if (rename)
+		ret = rename_locked(dirty, point, rename, path);
+	else
+		ret = commit_locked(dirty, point, &done);
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	if (ret)
+		kfree(path);
+	else if (done)
 		bc_netlink_announce_dirty(dirty);
 	return ret;
 }
@@ -432,18 +495,69 @@ out:
  */
 int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed)
 {
-	return commit(dirty, dirty->durable_size, dirty->path, committed);
+	/* What was written behind a cut may be not there yet, up to the size of before. */
+	u64 size = dirty->cut.seq ? min(dirty->durable_size, dirty->cut.size) :
+				    dirty->durable_size;
+
+	return commit(dirty, size, dirty->path, committed);
+}
+
+static void forget_ack(struct bc_dirty *dirty)
+{
+	dirty->acked_seq = 0;
+	dirty->acked_size = 0;
+	dirty->acked_last_modified = 0;
+	memset(dirty->acked_etag, 0, sizeof(dirty->acked_etag));
+}
+
+/* What the store has is about to go: a crash must not leave a name that says it is there. */
+static int forget_store(struct bc_dirty *dirty)
+{
+	enum bc_name_base base = dirty->base;
+	int ret = 0;
+
+	if (base == BC_BASE_NONE)
+		return 0;
+	dirty->base = BC_BASE_UNKNOWN;
+	if (dirty->name_durable && base == BC_BASE_ETAG)
+		ret = bc_dirty_commit_acked(dirty, false);
+	if (ret)
+		dirty->base = base;
+	else
+		forget_ack(dirty);
+	return ret;
+}
+
+int bc_dirty_hold(struct bc_dirty *dirty)
+{
+	int ret;
+
+	mutex_lock(&dirty->tier->dirty.mutex);
+	ret = forget_store(dirty);
+	dirty->held = !ret;
+	if (!ret)
+		dirty->flush.renamed = true;
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	return ret;
+}
+
+void bc_dirty_unhold(struct bc_dirty *dirty)
+{
+	mutex_lock(&dirty->tier->dirty.mutex);
+	dirty->held = false;
+	mutex_unlock(&dirty->tier->dirty.mutex);
+}
+
+void bc_dirty_supersede(struct bc_dirty *dirty, bool superseded)
+{
+	mutex_lock(&dirty->tier->dirty.mutex);
+	WRITE_ONCE(dirty->superseded, superseded);
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	if (!superseded)
+		wake_up_var(&dirty->superseded);
 }
 
 /* --- truncation */
-
-/* Does what the device says of the block reach behind @size? */
-static bool reaches(const struct bc_dirty_block *b, u64 size)
-{
-	u64 start = b->block << BC_BLOCK_SHIFT;
-
-	return bc_place_is(&b->durable.place) && start + b->durable.length > size;
-}
 
 static bool needs_cut(struct bc_dirty *dirty, u64 size)
 {
@@ -496,15 +610,29 @@ static void clamp_block(struct bc_dirty *dirty, u64 size)
 	xa_unlock_irq(&dirty->blocks);
 }
 
-static int truncate(struct bc_dirty *dirty, u64 size)
+/* What was written between the two must not go by the first one. */
+static bool can_truncate(const struct bc_dirty *dirty, u64 size)
+{
+	return !dirty->cut.seq || size <= dirty->cut.size;
+}
+
+bool bc_dirty_can_truncate(struct bc_dirty *dirty, u64 size)
+{
+	bool can;
+
+	mutex_lock(&dirty->tier->dirty.mutex);
+	can = can_truncate(dirty, size);
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	return can;
+}
+
+static void truncate(struct bc_dirty *dirty, u64 size)
 {
 	struct bc_dirty_block *b;
 	unsigned long index;
 
+	WARN_ON_ONCE(!can_truncate(dirty, size));
 	if (needs_cut(dirty, size)) {
-		/* What was written between the two must not go by the first one. */
-		if (dirty->cut.seq && size > dirty->cut.size)
-			return -EAGAIN;
 		dirty->cut.size = size;
 		dirty->cut.seq = atomic64_inc_return(&dirty->tier->seq);
 	}
@@ -513,20 +641,28 @@ static int truncate(struct bc_dirty *dirty, u64 size)
 	if (size & (BC_BLOCK_SIZE - 1))
 		clamp_block(dirty, size);
 	bc_dirty_freed(dirty->tier);
-	return 0;
 }
 
-int bc_dirty_truncate(struct bc_dirty *dirty, u64 size)
+void bc_dirty_truncate(struct bc_dirty *dirty, u64 size)
 {
-	int ret;
-
 	mutex_lock(&dirty->tier->dirty.mutex);
-	ret = truncate(dirty, size);
+	truncate(dirty, size);
 	mutex_unlock(&dirty->tier->dirty.mutex);
-	return ret;
+	/* By its path: nobody is going to write the rest, or to close it. */
+	if (!READ_ONCE(dirty->writers))
+		bc_dirty_drop_run(dirty);
 }
 
 /* --- the end */
+
+static void set_unlinked(struct bc_dirty *dirty)
+{
+	dirty->name_durable = false;
+	WRITE_ONCE(dirty->unlinked, true);
+	/* Whoever finds it until now has a reference, and finds it so. */
+	if (bc_dirty_unpublish(dirty))
+		bc_dirty_put(dirty);
+}
 
 int bc_dirty_unlink(struct bc_dirty *dirty)
 {
@@ -543,16 +679,23 @@ int bc_dirty_unlink(struct bc_dirty *dirty)
 		bc_dtable_clear(&store->table, dirty->name_slot);
 		ret = bc_dirty_write_units(dirty->tier, NO_UNIT);
 	}
-	if (!ret) {
-		dirty->name_durable = false;
-		WRITE_ONCE(dirty->unlinked, true);
-		/* Whoever finds it until now has a reference, and finds it so. */
-		if (bc_dirty_unpublish(dirty))
-			bc_dirty_put(dirty);
-	}
+	if (!ret)
+		set_unlinked(dirty);
 out:
 	mutex_unlock(&store->mutex);
 	return ret;
+}
+
+void bc_dirty_replaced(struct bc_dirty *dirty)
+{
+	struct bc_dirty_store *store = &dirty->tier->dirty;
+
+	if (!bc_dirty_unlink(dirty))
+		return;
+	/* The table is given up: what it says of this one stays. */
+	mutex_lock(&store->mutex);
+	set_unlinked(dirty);
+	mutex_unlock(&store->mutex);
 }
 
 /* Take all blocks' descriptors from the table. */
@@ -584,6 +727,7 @@ int bc_dirty_clear(struct bc_dirty *dirty)
 {
 	int ret;
 
+	bc_dirty_drop_run(dirty);
 	bc_dtable_clear(&dirty->tier->dirty.table, dirty->name_slot);
 	ret = bc_dirty_write_units(dirty->tier, NO_UNIT);
 	if (!ret)

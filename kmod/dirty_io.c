@@ -6,10 +6,14 @@
  * the current one; the one before is free, unless the dirty table names it.
  *
  * A read needs no pin: while it runs a page of the block is locked and not valid, so the block
- * cannot become dirty, be written, or be cut off.
+ * cannot become dirty or be written; it is cut off only when its pages are gone, and none can come
+ * (see shrink() of the front end).
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/highmem.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
 
 #include "dirty.h"
 #include "segment.h"
@@ -19,7 +23,11 @@
 /* Blocks on their way that need no memory. */
 #define RESERVE		64
 
+/* Copies of blocks on their way that need no memory. */
+#define BOUNCES		4
+
 static struct bio_set write_bioset;
+static mempool_t *bounces;
 
 /* What is nobody's after a block got another current version; its lock is held. */
 static void retire_current(struct bc_dirty_block *b)
@@ -49,6 +57,7 @@ static void written(struct bc_dirty_write *write)
 	b->valid = write->length;
 	b->verified = true;
 	__xa_set_mark(&dirty->blocks, b->block, BC_DIRTY_WRITTEN);
+	dirty->under_way--;
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 }
 
@@ -64,6 +73,7 @@ static void not_written(struct bc_dirty_write *write)
 	if (!bc_place_is(&b->next))
 		swap(b->next, write->place);
 	__xa_set_mark(&dirty->blocks, b->block, BC_DIRTY_CACHED);
+	dirty->under_way--;
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 	bc_dirty_release_place(dirty->tier, &write->place);
 }
@@ -83,6 +93,8 @@ static void write_endio(struct bio *bio)
 	struct bc_dirty_write *write = container_of(bio, struct bc_dirty_write, bio);
 
 	write->error = blk_status_to_errno(bio->bi_status);
+	if (write->bounce)
+		mempool_free(write->bounce, bounces);
 	bc_tier_io_result(write->dirty->tier, WRITE, write->error);
 	if (write->error) {
 		bc_stat_inc(BC_STAT_TIER_WRITE_ERRORS);
@@ -106,8 +118,8 @@ struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u
 
 	if (!bc_dirty_is(dirty, block))
 		return NULL;
-	bio = bio_alloc_bioset(dirty->tier->bdev.bdev, BC_BLOCK_SIZE >> PAGE_SHIFT, REQ_OP_WRITE,
-			       GFP_NOFS, &write_bioset);
+	bio = bio_alloc_bioset(dirty->tier->bdev.bdev, BC_DIRTY_PAGES, REQ_OP_WRITE, GFP_NOFS,
+			       &write_bioset);
 	write = container_of(bio, struct bc_dirty_write, bio);
 	xa_lock_irqsave(&dirty->blocks, flags);
 	b = xa_load(&dirty->blocks, block);
@@ -115,19 +127,71 @@ struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u
 	memset(&b->next, 0, sizeof(b->next));
 	swap(spare, b->spare);
 	write->seq = atomic64_inc_return(&dirty->tier->seq);
-	__xa_clear_mark(&dirty->blocks, block, BC_DIRTY_CACHED);
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 	bc_dirty_release_place(dirty->tier, &spare);
 	write->dirty = dirty;
 	write->block = b;
 	write->length = length;
+	write->count = 0;
+	write->flags = 0;
+	write->bounce = NULL;
 	return write;
+}
+
+/* Not dirty any more, but under way. */
+static void clear_mark(struct bc_dirty_write *write)
+{
+	struct bc_dirty *dirty = write->dirty;
+	unsigned long flags;
+
+	xa_lock_irqsave(&dirty->blocks, flags);
+	__xa_clear_mark(&dirty->blocks, write->block->block, BC_DIRTY_CACHED);
+	dirty->under_way++;
+	xa_unlock_irqrestore(&dirty->blocks, flags);
+}
+
+static bool is_pinned(const struct bc_dirty_write *write)
+{
+	u32 i;
+
+	for (i = 0; i < write->count; i++) {
+		if (folio_maybe_dma_pinned(write->folio[i]))
+			return true;
+	}
+	return false;
+}
+
+/* A copy that has what its checksum says, whatever a device writes meanwhile. */
+static void add_copies(struct bc_dirty_write *write)
+{
+	struct page *pages = mempool_alloc(bounces, GFP_NOFS);
+	u32 i;
+
+	write->bounce = pages;
+	for (i = 0; i < write->count; i++) {
+		copy_highpage(pages + i, folio_page(write->folio[i], 0));
+		__bio_add_page(&write->bio, pages + i, PAGE_SIZE, 0);
+	}
+}
+
+static void add_folios(struct bc_dirty_write *write)
+{
+	u32 i;
+
+	for (i = 0; i < write->count; i++)
+		__bio_add_page(&write->bio, folio_page(write->folio[i], 0), PAGE_SIZE, 0);
 }
 
 void bc_dirty_write_submit(struct bc_dirty_write *write)
 {
 	struct bio *bio = &write->bio;
 
+	clear_mark(write);
+	if (is_pinned(write))
+		add_copies(write);
+	else
+		add_folios(write);
+	bio->bi_opf |= write->flags;
 	write->crc = bc_segments_crc(bio->bi_io_vec, bio->bi_vcnt, 0, write->length);
 	bio->bi_iter.bi_sector = bc_tier_sector(write->dirty->tier, write->place.frame,
 						write->place.slot, 0);
@@ -302,11 +366,20 @@ void bc_dirty_read(struct bc_dirty_io *io)
 
 int bc_dirty_io_init(void)
 {
-	return bioset_init(&write_bioset, RESERVE, offsetof(struct bc_dirty_write, bio),
-			   BIOSET_NEED_BVECS);
+	int ret;
+
+	bounces = mempool_create_page_pool(BOUNCES, BC_BLOCK_SHIFT - PAGE_SHIFT);
+	if (!bounces)
+		return -ENOMEM;
+	ret = bioset_init(&write_bioset, RESERVE, offsetof(struct bc_dirty_write, bio),
+			  BIOSET_NEED_BVECS);
+	if (ret)
+		mempool_destroy(bounces);
+	return ret;
 }
 
 void bc_dirty_io_exit(void)
 {
 	bioset_exit(&write_bioset);
+	mempool_destroy(bounces);
 }

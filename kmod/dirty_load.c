@@ -30,6 +30,15 @@ static int init_store(struct bc_tier *tier)
 	return bc_dtable_init(&store->table, tier->super.layout.dirty_units);
 }
 
+/* The older copy counts; both are good again after the attach. */
+static int torn(struct bc_tier *tier, u64 unit)
+{
+	pr_warn("%s: a copy of unit %llu of the dirty table is damaged: the other one counts\n",
+		tier->name, unit);
+	tier->dirty.torn = true;
+	return bc_dtable_rewrite(&tier->dirty.table, unit);
+}
+
 static int load_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 first,
 		       u32 count)
 {
@@ -46,10 +55,27 @@ static int load_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, 
 		if (ret == BC_DTABLE_DAMAGED)
 			ret = -EUCLEAN;
 		else if (ret == BC_DTABLE_TORN)
-			pr_info("%s: a copy of unit %llu of the dirty table is damaged: the other one counts\n",
-				tier->name, first + i);
+			ret = torn(tier, first + i);
 	}
 	return min(ret, 0);
+}
+
+/*
+ * At an orderly detach it was written down which generations the units have. If they are others,
+ * what is damaged are newer copies: what the older ones say is not true any more.
+ */
+static int check_table(struct bc_tier *tier)
+{
+	if (!(tier->super.state & BC_SUPER_CLEAN))
+		return 0;
+	if (bc_dtable_check(&tier->dirty.table) != tier->super.dirty_check) {
+		pr_err("%s: units of the dirty table are older than at the last detach: newer copies are damaged\n",
+		       tier->name);
+		return -EUCLEAN;
+	}
+	/* Of those that are damaged the older copy is. */
+	tier->dirty.torn = false;
+	return 0;
 }
 
 static int load_table(struct bc_tier *tier)
@@ -67,7 +93,7 @@ static int load_table(struct bc_tier *tier)
 		ret = load_window(tier, window, first, count);
 	}
 	vfree(window);
-	return ret;
+	return ret ?: check_table(tier);
 }
 
 /* Bytes of a block, in pages that the device can write to. */
@@ -171,6 +197,7 @@ static void set_name(struct bc_dirty *dirty, const struct bc_dirty_found *found,
 	dirty->name_durable = true;
 	dirty->durable_size = name->size;
 	dirty->step = name->step;
+	dirty->replaces = name->replaces;
 	dirty->state = name->state;
 	dirty->base = name->base;
 	dirty->acked_seq = name->acked_seq;
@@ -211,24 +238,46 @@ static void set_aside(struct bc_tier *tier, const struct bc_dirty_recovery *reco
 		       &name->at.desc.key);
 }
 
-static int take_all(struct bc_tier *tier, const struct bc_dirty_recovery *recovery)
+static void clear_dead(struct bc_tier *tier, const struct bc_dirty_recovery *recovery)
+{
+	u32 i;
+
+	for (i = 0; i < recovery->count; i++) {
+		if (recovery->found[i].fate != BC_FATE_DEAD)
+			continue;
+		bc_dtable_clear(&tier->dirty.table, recovery->found[i].number);
+		bc_dirty_release_slot(tier, recovery->found[i].number);
+	}
+}
+
+static int take_places(struct bc_tier *tier, const struct bc_dirty_recovery *recovery,
+		       enum bc_fate fate)
 {
 	u32 i;
 
 	for (i = 0; i < recovery->count; i++) {
 		const struct bc_dirty_found *found = &recovery->found[i];
 
-		if (found->fate == BC_FATE_DEAD) {
-			bc_dtable_clear(&tier->dirty.table, found->number);
-			bc_dirty_release_slot(tier, found->number);
-			continue;
-		}
-		/* Two that claim one place are set aside, both: the first has it. */
-		if (bc_frames_take(&tier->frames, &found->at.place) &&
-		    WARN_ON_ONCE(found->fate == BC_FATE_LIVE))
+		/* Two that are set aside may claim one place: the first has it. */
+		if (found->fate == fate && bc_frames_take(&tier->frames, &found->at.place) &&
+		    WARN_ON_ONCE(fate == BC_FATE_LIVE))
 			return -EUCLEAN;
 	}
 	return 0;
+}
+
+static int take_all(struct bc_tier *tier, const struct bc_dirty_recovery *recovery)
+{
+	int ret;
+
+	clear_dead(tier, recovery);
+	ret = take_places(tier, recovery, BC_FATE_LIVE);
+	if (!ret)
+		ret = take_places(tier, recovery, BC_FATE_ASIDE);
+	if (recovery->nameless)
+		pr_err("%s: %u blocks without a name are set aside until the next attach: a copy of the dirty table was damaged\n",
+		       tier->name, recovery->nameless);
+	return ret;
 }
 
 static int add_all(struct bc_tier *tier, const struct bc_dirty_recovery *recovery)
@@ -256,6 +305,7 @@ static int recover(struct bc_tier *tier)
 		.uuid = tier->super.uuid,
 		.read = read_name,
 		.arg = tier,
+		.torn = tier->dirty.torn,
 	};
 	int ret = bc_dirty_recover(&recovery);
 
@@ -300,6 +350,27 @@ static bool is_late(struct bc_tier *tier)
 	return false;
 }
 
+/*
+ * Another tier has one by that name. If one of the two took its name from the other, the other is
+ * gone: that was to be cleared when the power failed. Return: 0 if it was so.
+ */
+static int publish_replaced(struct bc_dirty *dirty)
+{
+	struct bc_dirty *other = bc_dirty_same_path(dirty);
+	int ret = -EEXIST;
+
+	if (!other)
+		return bc_dirty_publish(dirty);
+	if (bc_key_equal(&other->replaces, &dirty->generation)) {
+		ret = bc_dirty_unlink(dirty);
+	} else if (bc_key_equal(&dirty->replaces, &other->generation)) {
+		ret = bc_dirty_unlink(other);
+		ret = ret ?: bc_dirty_publish(dirty);
+	}
+	bc_dirty_put_any(other);
+	return ret;
+}
+
 static void publish_all(struct bc_tier *tier)
 {
 	struct bc_dirty *dirty, *next;
@@ -310,7 +381,7 @@ static void publish_all(struct bc_tier *tier)
 		list_del_init(&dirty->on_tier);
 		/* For its next name; if there is no room now, there may be when it is needed. */
 		bc_dirty_take_place(tier, &dirty->generation, 0, 1, &dirty->name_place[1]);
-		if (bc_dirty_publish(dirty)) {
+		if (bc_dirty_publish(dirty) && publish_replaced(dirty)) {
 			/* Another tier has one by that name: which is right nobody knows. */
 			pr_err("%s: a dirty object is set aside: another tier has one of its name (generation %16phN)\n",
 			       tier->name, &dirty->generation);

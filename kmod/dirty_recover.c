@@ -37,7 +37,8 @@ static int collect(struct bc_dirty_recovery *recovery)
 
 	recovery->found = bc_table_alloc(max(table->count, 1U), sizeof(*recovery->found));
 	recovery->object = bc_table_alloc(max(table->count, 1U), sizeof(*recovery->object));
-	if (!recovery->found || !recovery->object)
+	recovery->buffer = kvcalloc(1, ALIGN(BC_NAME_BYTES_MAX, (size_t)BC_UNIT_SIZE), GFP_KERNEL);
+	if (!recovery->found || !recovery->object || !recovery->buffer)
 		return -ENOMEM;
 	for (number = 0; number < size && recovery->count < table->count; number++) {
 		struct bc_dirty_found *found = &recovery->found[recovery->count];
@@ -100,10 +101,11 @@ static const char *read_name(struct bc_dirty_recovery *recovery, struct bc_dirty
 
 	if (length > BC_NAME_BYTES_MAX || at->desc.block)
 		return "its name block makes no sense";
-	if (recovery->read(recovery->arg, at, object->bytes))
+	if (recovery->read(recovery->arg, at, recovery->buffer))
 		return "its name block cannot be read";
-	if (bc_crc32c(object->bytes, length) != at->desc.crc)
+	if (bc_crc32c(recovery->buffer, length) != at->desc.crc)
 		return "the checksum of its name block is wrong";
+	memcpy(object->bytes, recovery->buffer, length);
 	if (bc_dirty_name_decode(object->bytes, length, at->desc.kind, &object->name))
 		return "its name block makes no sense";
 	if (!bc_key_equal(&object->name.generation, &at->desc.key) ||
@@ -121,13 +123,17 @@ static int judge(struct bc_dirty_recovery *recovery, u32 first, u32 end)
 	u32 i;
 
 	if (is_data(&recovery->found[first])) {
+		/* Its name may be in the copy of a unit that cannot be read. */
 		for (i = first; i < end; i++)
-			recovery->found[i].fate = BC_FATE_DEAD;
+			recovery->found[i].fate = recovery->torn ? BC_FATE_ASIDE : BC_FATE_DEAD;
+		recovery->nameless += recovery->torn ? end - first : 0;
 		return 0;
 	}
 	object->first = first;
 	object->end = end;
-	object->bytes = kvcalloc(1, ALIGN(BC_NAME_BYTES_MAX, (size_t)BC_UNIT_SIZE), GFP_KERNEL);
+	/* As long as it is: there may be millions. */
+	object->bytes = kvcalloc(1, min_t(size_t, recovery->found[first].at.desc.length,
+					  BC_NAME_BYTES_MAX), GFP_KERNEL);
 	if (!object->bytes)
 		return -ENOMEM;
 	recovery->objects++;
@@ -187,6 +193,12 @@ static int by_path(const void *a, const void *b)
 	return order ?: compare_u64(x->first, y->first);
 }
 
+/* Does one of them say that it has the other's name? By sequence it is the same, if all is well. */
+static bool replaces(const struct bc_dirty_name *winner, const struct bc_dirty_name *loser)
+{
+	return bc_key_equal(&winner->replaces, &loser->generation);
+}
+
 static int judge_paths(struct bc_dirty_recovery *recovery)
 {
 	struct bc_dirty_object **sorted = bc_table_alloc(max(recovery->objects, 1U),
@@ -199,10 +211,14 @@ static int judge_paths(struct bc_dirty_recovery *recovery)
 		sorted[i] = &recovery->object[i];
 	sort(sorted, recovery->objects, sizeof(*sorted), by_path, NULL);
 	for (i = 1; i < recovery->objects && has_path(sorted[i]); i++) {
-		if (compare_paths(&sorted[last]->name, &sorted[i]->name))
+		if (compare_paths(&sorted[last]->name, &sorted[i]->name)) {
 			last = i;
-		else
+		} else if (replaces(&sorted[i]->name, &sorted[last]->name)) {
+			set_fate(recovery, sorted[last], BC_FATE_DEAD, NULL);
+			last = i;
+		} else {
 			set_fate(recovery, sorted[i], BC_FATE_DEAD, NULL);
+		}
 	}
 	kvfree(sorted);
 	return 0;
@@ -221,14 +237,10 @@ static int compare_places(const void *a, const void *b)
 	return compare_u64(x->frame, y->frame) ?: compare_u64(x->slot, y->slot);
 }
 
-/* Two that claim one block: who knows which is right? */
-static int judge_places(struct bc_dirty_recovery *recovery)
+static u32 collect_places(struct bc_dirty_recovery *recovery, struct by_place *sorted)
 {
-	struct by_place *sorted = bc_table_alloc(max(recovery->count, 1U), sizeof(*sorted));
 	u32 i, o, count = 0;
 
-	if (!sorted)
-		return -ENOMEM;
 	for (o = 0; o < recovery->objects; o++) {
 		struct bc_dirty_object *object = &recovery->object[o];
 
@@ -241,13 +253,39 @@ static int judge_places(struct bc_dirty_recovery *recovery)
 		}
 	}
 	sort(sorted, count, sizeof(*sorted), compare_places, NULL);
-	for (i = 1; i < count; i++) {
-		if (compare_places(&sorted[i - 1], &sorted[i]))
-			continue;
-		set_fate(recovery, sorted[i - 1].object, BC_FATE_ASIDE,
-			 "another descriptor claims the same block");
-		set_fate(recovery, sorted[i].object, BC_FATE_ASIDE,
-			 "another descriptor claims the same block");
+	return count;
+}
+
+static bool set_aside(struct bc_dirty_recovery *recovery, struct bc_dirty_object *object)
+{
+	if (object->fate == BC_FATE_ASIDE)
+		return false;
+	set_fate(recovery, object, BC_FATE_ASIDE, "another descriptor claims the same block");
+	return true;
+}
+
+/*
+ * Two that claim one block: who knows which is right? What was dead of one that is set aside is
+ * not any more, and may claim others.
+ */
+static int judge_places(struct bc_dirty_recovery *recovery)
+{
+	struct by_place *sorted = bc_table_alloc(max(recovery->count, 1U), sizeof(*sorted));
+	bool changed = true;
+	u32 i, count;
+
+	if (!sorted)
+		return -ENOMEM;
+	while (changed) {
+		changed = false;
+		count = collect_places(recovery, sorted);
+		for (i = 1; i < count; i++) {
+			if (compare_places(&sorted[i - 1], &sorted[i]))
+				continue;
+			changed |= set_aside(recovery, sorted[i - 1].object);
+			changed |= set_aside(recovery, sorted[i].object);
+		}
+		cond_resched();
 	}
 	kvfree(sorted);
 	return 0;
@@ -274,6 +312,8 @@ void bc_dirty_recovered(struct bc_dirty_recovery *recovery)
 		kvfree(recovery->object[i].bytes);
 	kvfree(recovery->object);
 	kvfree(recovery->found);
+	kvfree(recovery->buffer);
+	recovery->buffer = NULL;
 	recovery->object = NULL;
 	recovery->found = NULL;
 	recovery->objects = 0;

@@ -42,6 +42,9 @@ struct bc_dirty_object {
  * @uuid: of the tier
  * @read: bytes of a block, as many as its descriptor says; 0 or errno
  * @arg: for @read
+ * @torn: of some units only the copy of before is there: data without a name is set aside, then
+ * @nameless: out: descriptors of such data
+ * @buffer: its own
  * @found: out: all descriptors, each object's together
  * @count: out: their number
  * @object: out
@@ -52,6 +55,9 @@ struct bc_dirty_recovery {
 	const u8 *uuid;
 	int (*read)(void *arg, const struct bc_dirty_desc *desc, void *buffer);
 	void *arg;
+	bool torn;
+	u32 nameless;
+	void *buffer;
 	struct bc_dirty_found *found;
 	u32 count;
 	struct bc_dirty_object *object;

@@ -142,19 +142,26 @@ static void disown(struct bc_dirty *dirty, const struct kept *kept)
 	}
 }
 
+/* By the blocks that there are: a sparse file has few of many. */
 static struct kept *keep_chunks(struct bc_dirty *dirty)
 {
-	u64 chunks = DIV_ROUND_UP_ULL(dirty->acked_size, BC_CHUNK_SIZE), chunk;
 	struct kept *first = NULL, *kept;
+	struct bc_dirty_block *b;
+	unsigned long index = 0;
 
-	for (chunk = 0; chunk < chunks; chunk++) {
+	while ((b = xa_find(&dirty->blocks, &index, ULONG_MAX, XA_PRESENT))) {
+		u64 chunk = b->block / BC_CHUNK_BLOCKS;
+
+		index = (chunk + 1) * BC_CHUNK_BLOCKS;
+		cond_resched();
+		if (chunk << BC_CHUNK_SHIFT >= dirty->acked_size || chunk > U32_MAX)
+			break;
 		kept = keep_chunk(dirty, chunk);
 		if (!kept)
 			continue;
 		disown(dirty, kept);
 		kept->next = first;
 		first = kept;
-		cond_resched();
 	}
 	return first;
 }
@@ -229,6 +236,11 @@ void bc_dirty_set_retiring(struct bc_dirty *dirty, bool retiring)
 bool bc_dirty_unused(const struct bc_dirty *dirty)
 {
 	return READ_ONCE(dirty->unlinked) || READ_ONCE(dirty->retiring);
+}
+
+bool bc_dirty_is_unlinked(const struct bc_dirty *dirty)
+{
+	return READ_ONCE(dirty->unlinked);
 }
 
 static int retire(struct bc_dirty *dirty, struct bc_key *key, struct kept **kept)

@@ -101,7 +101,8 @@ static int choose(const struct bc_disk_dirty_unit copies[2], u64 unit,
 	return generation[1] > generation[0];
 }
 
-static void load_descs(struct bc_dtable *table, u64 unit, const struct bc_layout *layout,
+/* Return: false if one makes no sense: it may be of bytes that are nowhere else. */
+static bool load_descs(struct bc_dtable *table, u64 unit, const struct bc_layout *layout,
 		       u64 seq_end)
 {
 	struct bc_disk_dirty_unit *image = table->image[unit];
@@ -109,17 +110,18 @@ static void load_descs(struct bc_dtable *table, u64 unit, const struct bc_layout
 	u32 i;
 
 	for (i = 0; i < BC_DIRTY_DESCS; i++) {
-		if (!bc_dirty_desc_decode(&image->desc[i], layout->frame_count, &desc) &&
-		    desc.desc.kind != BC_KIND_FREE && desc.desc.seq < seq_end) {
-			table->used[unit] |= 1ULL << i;
-			table->count++;
+		if (bc_dirty_desc_decode(&image->desc[i], layout->frame_count, &desc))
+			return false;
+		if (desc.desc.kind == BC_KIND_FREE) {
+			bc_dtable_clear(table, unit * BC_DIRTY_DESCS + i);
 			continue;
 		}
-		if (!memchr_inv(&image->desc[i], 0, sizeof(image->desc[i])))
-			continue;
-		memset(&image->desc[i], 0, sizeof(image->desc[i]));
-		__set_bit(unit, table->changed);
+		if (desc.desc.seq >= seq_end)
+			return false;
+		table->used[unit] |= 1ULL << i;
+		table->count++;
 	}
+	return true;
 }
 
 int bc_dtable_load(struct bc_dtable *table, u64 unit, const struct bc_disk_dirty_unit copies[2],
@@ -136,7 +138,8 @@ int bc_dtable_load(struct bc_dtable *table, u64 unit, const struct bc_disk_dirty
 		return -ENOMEM;
 	memcpy(table->image[unit], &copies[copy], sizeof(copies[copy]));
 	table->generation[unit] = le64_to_cpu(copies[copy].head.generation);
-	load_descs(table, unit, layout, seq_end);
+	if (!load_descs(table, unit, layout, seq_end))
+		return BC_DTABLE_DAMAGED;
 	return found[!copy] == -EBADMSG ? BC_DTABLE_TORN : BC_DTABLE_VALID;
 }
 
@@ -233,6 +236,27 @@ void bc_dtable_written(struct bc_dtable *table, u64 unit)
 {
 	table->generation[unit]++;
 	__clear_bit(unit, table->changed);
+}
+
+int bc_dtable_rewrite(struct bc_dtable *table, u64 unit)
+{
+	if (grow_unit(table, unit))
+		return -ENOMEM;
+	__set_bit(unit, table->changed);
+	return 0;
+}
+
+u32 bc_dtable_check(const struct bc_dtable *table)
+{
+	__le64 generation;
+	u32 crc = 0;
+	u64 unit;
+
+	for (unit = 0; unit < table->units; unit++) {
+		generation = cpu_to_le64(table->generation[unit]);
+		crc = bc_crc32c_more(crc, &generation, sizeof(generation));
+	}
+	return crc;
 }
 
 size_t bc_dtable_memory(const struct bc_dtable *table)

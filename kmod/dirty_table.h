@@ -63,10 +63,10 @@ enum bc_dtable_found {
  * @unit: number of the unit
  * @copies: both, as read; at least one of them is kept by copying
  * @layout: of the tier, which bounds places
- * @seq_end: descriptors with this sequence or a higher one are damage, and left out
+ * @seq_end: descriptors with this sequence or a higher one are damage
  * @uuid: of the tier
  *
- * Descriptors that make no sense are left out, and the unit is to be written then.
+ * A unit with a descriptor that makes no sense is damaged: nothing of it may be overwritten.
  * Return: what was found, or -ENOMEM.
  */
 int bc_dtable_load(struct bc_dtable *table, u64 unit, const struct bc_disk_dirty_unit copies[2],
@@ -115,6 +115,12 @@ u32 bc_dtable_seal(const struct bc_dtable *table, u64 unit, struct bc_disk_dirty
 
 /* They are on the device, durably. */
 void bc_dtable_written(struct bc_dtable *table, u64 unit);
+
+/* A unit of which a copy was damaged is to be written as it is. Return: 0 or -ENOMEM. */
+int bc_dtable_rewrite(struct bc_dtable *table, u64 unit);
+
+/* A checksum of what is the newest of each unit: of their generations (docs/disk-format.md). */
+u32 bc_dtable_check(const struct bc_dtable *table);
 
 size_t bc_dtable_memory(const struct bc_dtable *table);
 

@@ -103,6 +103,8 @@ static int begin_locked(struct bc_dirty *dirty, u64 owner)
 		return -ENOENT;
 	if (flush->active)
 		return -EBUSY;
+	if (dirty->held)
+		return -EAGAIN;
 	/* What was cut off and is not durably gone would count as the cut's. */
 	if (dirty->cut.seq)
 		return -EAGAIN;
@@ -177,6 +179,15 @@ static bool find_version(struct bc_dirty *dirty, u64 block, struct bc_dirty_vers
 	return bc_place_is(&version->place);
 }
 
+/*
+ * After versions were found: a version that could not be kept made the flush broken before the
+ * block had a newer one, so whoever has found that one sees it here. Return: 0 or -ESTALE.
+ */
+static int still_whole(struct bc_dirty *dirty)
+{
+	return READ_ONCE(dirty->flush.broken) ? -ESTALE : 0;
+}
+
 /* Bytes of a block that the object has as of the cut. */
 static u32 block_bytes(const struct bc_dirty *dirty, u64 block)
 {
@@ -209,6 +220,8 @@ int bc_flush_map(const struct bc_ioc_flush_map *map, u64 owner)
 			ret = -EFAULT;
 		cond_resched();
 	}
+	if (!ret)
+		ret = still_whole(dirty);
 	put_flush(dirty);
 	return ret;
 }
@@ -281,7 +294,9 @@ static int read_range(struct bc_dirty *dirty, const struct bc_ioc_read *read,
 		return -ERANGE;
 	batch->count = DIV_ROUND_UP(read->length, BC_BLOCK_SIZE);
 	submit_reads(dirty, batch, read->offset >> BC_BLOCK_SHIFT);
-	ret = check_reads(dirty, batch);
+	ret = still_whole(dirty);
+	if (!ret)
+		ret = check_reads(dirty, batch);
 	if (!ret && copy_to_user(u64_to_user_ptr(read->address), batch->buffer, read->length))
 		ret = -EFAULT;
 	return ret;
@@ -319,7 +334,7 @@ static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 
 	if (dirty->unlinked)
 		return -ENOENT;
-	if (flush->renamed)
+	if (flush->renamed || flush->broken)
 		return -ESTALE;
 	dirty->acked_seq = flush->cut;
 	dirty->acked_size = flush->size;
@@ -352,7 +367,8 @@ int bc_flush_end(const struct bc_ioc_flush_end *end, u64 owner)
 	if (!dirty)
 		return -ENOENT;
 	down_write(&dirty->flush_sem);
-	mutex_lock(&dirty->tier->dirty.mutex);
+	/* Only who replaces it knows whether the store's is the one of this name still. */
+	bc_dirty_lock(dirty);
 	ret = end_locked(dirty, end, owner);
 	mutex_unlock(&dirty->tier->dirty.mutex);
 	up_write(&dirty->flush_sem);

@@ -86,6 +86,7 @@ u32 bc_dirty_name_encode(const struct bc_dirty_name *name, void *buffer)
 	disk->cut_size = cpu_to_le64(name->cut_size);
 	disk->cut_seq = cpu_to_le64(name->cut_seq);
 	disk->chain_frame = cpu_to_le64(NO_CHAIN);
+	memcpy(disk->replaces, name->replaces.bytes, BC_KEY_SIZE);
 	encode_store(name, disk);
 	encode_strings(name, disk);
 	return le32_to_cpu(disk->length);
@@ -201,6 +202,7 @@ int bc_dirty_name_decode(const void *buffer, u32 length, u8 kind, struct bc_dirt
 	name->state = disk->state;
 	name->cut_size = le64_to_cpu(disk->cut_size);
 	name->cut_seq = le64_to_cpu(disk->cut_seq);
+	memcpy(name->replaces.bytes, disk->replaces, BC_KEY_SIZE);
 	decode_store(disk, name);
 	decode_strings(disk, name);
 	if (!strings_fit(name, length) || !numbers_valid(name) || !strings_valid(name))

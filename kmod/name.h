@@ -33,7 +33,7 @@ struct bc_dirty_name {
 	u64 cut_size, cut_seq;
 	u64 acked_seq, acked_size;
 	s64 acked_last_modified;
-	struct bc_key base_key;
+	struct bc_key base_key, replaces;
 	u64 base_size;
 	u8 base_etag_length, acked_etag_length;
 	char base_etag[BC_ETAG_MAX + 1], acked_etag[BC_ETAG_MAX + 1];

@@ -180,6 +180,7 @@ void bc_super_encode(const struct bc_super *super, struct bc_disk_super *disk)
 	disk->seq_reserved = cpu_to_le64(super->seq_reserved);
 	disk->attach_count = cpu_to_le64(super->attach_count);
 	disk->formatted_at = cpu_to_le64(super->formatted_at);
+	disk->dirty_check = cpu_to_le32(super->dirty_check);
 	memcpy(disk->label, super->label, strnlen(super->label, sizeof(disk->label)));
 	disk->crc = cpu_to_le32(unit_crc(disk, offsetof(struct bc_disk_super, crc)));
 }
@@ -210,6 +211,7 @@ static void super_read(const struct bc_disk_super *disk, struct bc_super *super)
 	super->seq_reserved = le64_to_cpu(disk->seq_reserved);
 	super->attach_count = le64_to_cpu(disk->attach_count);
 	super->formatted_at = le64_to_cpu(disk->formatted_at);
+	super->dirty_check = le32_to_cpu(disk->dirty_check);
 	memcpy(super->label, disk->label, sizeof(disk->label));
 }
 

@@ -61,6 +61,7 @@ struct bc_super {
 	struct bc_layout layout;
 	u64 seq_reserved, attach_count, formatted_at;
 	char label[65];
+	u32 dirty_check;
 };
 
 void bc_super_encode(const struct bc_super *super, struct bc_disk_super *disk);

@@ -50,7 +50,18 @@ static int write_super(struct bc_tier *tier)
 	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_WRITE | REQ_PREFLUSH | REQ_FUA,
 			      copy << BC_UNIT_SHIFT, disk, BC_UNIT_SIZE);
 	free_page((unsigned long)disk);
+	/* To the same copy the next time: the other one is the only good one now. */
+	if (ret)
+		tier->super.generation--;
 	return ret;
+}
+
+/* What dirty data relies on must not be in one copy only. */
+static int write_supers(struct bc_tier *tier)
+{
+	int ret = write_super(tier);
+
+	return ret ?: write_super(tier);
 }
 
 int bc_tier_mark_dirty(struct bc_tier *tier)
@@ -59,7 +70,7 @@ int bc_tier_mark_dirty(struct bc_tier *tier)
 
 	mutex_lock(&tier->super_mutex);
 	tier->super.incompat |= BC_INCOMPAT_DIRTY;
-	ret = write_super(tier);
+	ret = write_supers(tier);
 	mutex_unlock(&tier->super_mutex);
 	return ret;
 }
@@ -182,7 +193,8 @@ static int mark_attached(struct bc_tier *tier)
 	tier->super.state &= ~BC_SUPER_CLEAN;
 	tier->super.attach_count++;
 	tier->super.seq_reserved = atomic64_read(&tier->seq) + BC_SEQ_STEP;
-	return write_super(tier);
+	tier->super.dirty_check = 0;
+	return write_supers(tier);
 }
 
 /* A copy of one that is attached has what that had, and would go other ways. */
@@ -322,6 +334,10 @@ static int close_tables(struct bc_tier *tier)
 		then = blkdev_issue_flush(tier->bdev.bdev);
 	if (ret || then)
 		return ret ?: then;
+	/* What the device says is not what we know: the next attach recovers what it finds. */
+	if (tier->dirty.failed)
+		return 0;
+	tier->super.dirty_check = bc_dtable_check(&tier->dirty.table);
 	tier->super.state |= BC_SUPER_CLEAN;
 	return write_super(tier);
 }

@@ -90,7 +90,8 @@ struct bc_disk_super {
 	__le64	attach_count;
 	__le64	formatted_at;		/* seconds since the epoch */
 	__u8	label[64];		/* for people; zero padded */
-	__u8	reserved[3832];		/* zero, checked */
+	__le32	dirty_check;		/* with CLEAN and DIRTY: of the units' generations */
+	__u8	reserved[3828];		/* zero, checked */
 };
 
 /* Every table unit begins with this head. */
@@ -226,7 +227,8 @@ struct bc_disk_name {
 	__le16	path_length;
 	__le16	other_length;		/* of the base's path; of a rename: from where */
 	__le32	flags;			/* zero, checked */
-	__u8	reserved[668];		/* zero, checked */
+	__u8	replaces[BC_KEY_SIZE];	/* generation whose name it took; zero = none */
+	__u8	reserved[652];		/* zero, checked */
 };
 
 #define BC_NAME_BYTES_MAX	(sizeof(struct bc_disk_name) + BC_NAME_SOURCE_MAX + \
@@ -281,6 +283,7 @@ static_assert(offsetof(struct bc_disk_super, device_bytes) == 88, "super.device_
 static_assert(offsetof(struct bc_disk_super, frame_count) == 112, "super.frame_count");
 static_assert(offsetof(struct bc_disk_super, frames_offset) == 168, "super.frames_offset");
 static_assert(offsetof(struct bc_disk_super, label) == 200, "super.label");
+static_assert(offsetof(struct bc_disk_super, dirty_check) == 264, "super.dirty_check");
 static_assert(sizeof(struct bc_disk_unit_head) == 64, "unit head");
 static_assert(sizeof(struct bc_disk_desc) == 48, "descriptor");
 static_assert(offsetof(struct bc_disk_desc, kind) == 40, "descriptor.kind");
@@ -299,7 +302,8 @@ static_assert(offsetof(struct bc_disk_name, base_key) == 176, "name.base_key");
 static_assert(offsetof(struct bc_disk_name, acked_etag) == 264, "name.acked_etag");
 static_assert(offsetof(struct bc_disk_name, chain_frame) == 328, "name.chain_frame");
 static_assert(offsetof(struct bc_disk_name, source_length) == 344, "name.source_length");
-static_assert(offsetof(struct bc_disk_name, reserved) == 356, "name.reserved");
+static_assert(offsetof(struct bc_disk_name, replaces) == 356, "name.replaces");
+static_assert(offsetof(struct bc_disk_name, reserved) == 372, "name.reserved");
 static_assert(sizeof(struct bc_disk_identity) == 256, "identity record");
 static_assert(offsetof(struct bc_disk_identity, mode) == 116, "identity.mode");
 static_assert(offsetof(struct bc_disk_identity, lower_ino) == 128, "identity.lower_ino");

@@ -15,8 +15,7 @@
 #include "../back.h"
 #include "fs.h"
 
-/* Pages of a block. */
-#define BC_BACK_PAGES	(BC_BLOCK_SIZE >> PAGE_SHIFT)
+#define BC_BACK_PAGES	BC_DIRTY_PAGES
 
 /* Folios of a block, locked, from its first on. */
 struct bc_back_block {
@@ -37,7 +36,8 @@ void bc_back_dirty(struct address_space *mapping, struct bc_dirty *dirty, u64 bl
 		   struct bc_back_block *locked);
 void bc_back_unlock(struct bc_back_block *locked, const struct folio *keep);
 u32 bc_back_pages(u64 block, loff_t size);
-int bc_back_dirty_block(struct address_space *mapping, struct bc_dirty *dirty, u64 block);
+int bc_back_adopt(struct address_space *mapping, struct bc_dirty *dirty);
+void bc_back_zero_behind(const struct bc_back_block *locked, loff_t size);
 void bc_back_zero_tail(struct address_space *mapping, loff_t size);
 
 /* back_aops.c */
@@ -46,7 +46,8 @@ extern const struct address_space_operations bc_back_aops;
 /* back_file.c */
 extern const struct file_operations bc_back_file_operations;
 int bc_back_resize(struct inode *inode, struct bc_dirty *dirty, loff_t size);
-int bc_back_sync(struct inode *mapping, struct bc_dirty *dirty, const char *path);
+int bc_back_sync(struct inode *mapping, struct bc_dirty *dirty,
+		 const struct bc_dirty_rename *rename);
 
 /* back_names.c */
 struct inode *bc_back_lookup(struct dentry *dentry);
@@ -74,7 +75,9 @@ void bc_back_stop(struct bc_mount *mount);
 void bc_back_closed(struct bc_mount *mount);
 struct inode *bc_back_mapping(struct super_block *sb, struct bc_dirty *dirty);
 struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirty);
-void bc_back_sync_all(struct super_block *sb);
-void bc_back_sync_dir(struct dentry *dir);
+int bc_back_sync_all(struct super_block *sb);
+int bc_back_sync_dir(struct dentry *dir);
+void bc_back_forget(struct inode *inode);
+bool bc_back_drop(struct inode *inode);
 
 #endif /* BC_FS_BACK_H */

@@ -95,16 +95,14 @@ static void readahead(struct readahead_control *rac)
  */
 static void write_done(struct bc_dirty_write *write, int error)
 {
-	struct folio_iter fi;
+	u32 i;
 
-	if (error) {
-		bio_for_each_folio_all(fi, &write->bio) {
-			mapping_set_error(fi.folio->mapping, error);
-			filemap_dirty_folio(fi.folio->mapping, fi.folio);
-		}
+	for (i = 0; i < write->count && error; i++) {
+		mapping_set_error(write->folio[i]->mapping, error);
+		filemap_dirty_folio(write->folio[i]->mapping, write->folio[i]);
 	}
-	bio_for_each_folio_all(fi, &write->bio)
-		folio_end_writeback(fi.folio);
+	for (i = 0; i < write->count; i++)
+		folio_end_writeback(write->folio[i]);
 }
 
 /* Folios of a dirty block, as far as they are dirty, locked. Its first one is locked already. */
@@ -137,7 +135,7 @@ static void write_folios(struct bc_back_block *locked, struct bc_dirty_write *wr
 		folio = locked->folio[i];
 		folio_clear_dirty_for_io(folio);
 		folio_start_writeback(folio);
-		WARN_ON_ONCE(!bio_add_folio(&write->bio, folio, folio_size(folio), 0));
+		write->folio[write->count++] = folio;
 	}
 	folio = locked->folio[locked->count - 1];
 	/* What is behind the end, a mapping may have written. */
@@ -187,12 +185,24 @@ static void write_block(struct address_space *mapping, struct bc_dirty *dirty, u
 	if (write) {
 		wbc->nr_to_write -= locked.count;
 		write->done = write_done;
-		write->bio.bi_opf |= wbc_to_write_flags(wbc);
+		write->flags = wbc_to_write_flags(wbc);
 		write_folios(&locked, write);
 	}
 	bc_back_unlock(&locked, NULL);
 	if (write)
 		bc_dirty_write_submit(write);
+}
+
+/*
+ * Not by our own ways: somebody who had pinned the page wrote into it. Without a dirty block it
+ * would not be written; what is needed for one is got by who can wait, see bc_back_adopt().
+ */
+static bool dirty_folio(struct address_space *mapping, struct folio *folio)
+{
+	if (!filemap_dirty_folio(mapping, folio))
+		return false;
+	WRITE_ONCE(BC_I(mapping->host)->stray, true);
+	return true;
 }
 
 static int writepages(struct address_space *mapping, struct writeback_control *wbc)
@@ -220,6 +230,6 @@ const struct address_space_operations bc_back_aops = {
 	.read_folio = read_folio,
 	.readahead = readahead,
 	.writepages = writepages,
-	.dirty_folio = filemap_dirty_folio,
+	.dirty_folio = dirty_folio,
 	.migrate_folio = filemap_migrate_folio,
 };

@@ -162,6 +162,74 @@ void bc_back_dirty(struct address_space *mapping, struct bc_dirty *dirty, u64 bl
 		filemap_dirty_folio(mapping, locked->folio[i]);
 }
 
+/* Have a block written again, as it is. */
+static int dirty_block(struct address_space *mapping, struct bc_dirty *dirty, u64 block)
+{
+	struct bc_back_block locked;
+	u32 count;
+	int ret;
+
+	for (;;) {
+		count = bc_back_pages(block, i_size_read(mapping->host));
+		if (!count)
+			return 0;
+		ret = bc_back_lock(mapping, dirty, block, count, 0, 0, false, &locked);
+		if (ret)
+			return ret;
+		/* Who writes behind them locks them first: if it is so now, it stays. */
+		if (count == bc_back_pages(block, i_size_read(mapping->host)))
+			break;
+		bc_back_unlock(&locked, NULL);
+	}
+	bc_back_dirty(mapping, dirty, block, &locked);
+	bc_back_unlock(&locked, NULL);
+	return 0;
+}
+
+static bool next_dirty_page(struct address_space *mapping, pgoff_t *index)
+{
+	XA_STATE(xas, &mapping->i_pages, *index);
+	void *entry;
+
+	rcu_read_lock();
+	do {
+		entry = xas_find_marked(&xas, ULONG_MAX, PAGECACHE_TAG_DIRTY);
+	} while (xas_retry(&xas, entry));
+	rcu_read_unlock();
+	*index = xas.xa_index;
+	return entry;
+}
+
+/**
+ * bc_back_adopt - blocks become dirty of which pages were, by whoever had pinned them
+ * @mapping: of the mapping inode
+ * @dirty: its object
+ *
+ * May sleep. Return: 0 or errno.
+ */
+int bc_back_adopt(struct address_space *mapping, struct bc_dirty *dirty)
+{
+	struct bc_inode *bi = BC_I(mapping->host);
+	pgoff_t index = 0;
+	u64 block;
+	int ret = 0;
+
+	if (likely(!READ_ONCE(bi->stray)))
+		return 0;
+	/* First: what comes while we look is found the next time. */
+	WRITE_ONCE(bi->stray, false);
+	smp_mb();
+	while (!ret && next_dirty_page(mapping, &index)) {
+		block = index / BC_BACK_PAGES;
+		if (!bc_dirty_is(dirty, block))
+			ret = dirty_block(mapping, dirty, block);
+		index = (block + 1) * BC_BACK_PAGES;
+	}
+	if (ret)
+		WRITE_ONCE(bi->stray, true);
+	return ret;
+}
+
 /* What is behind the end of the file in its last page, a mapping may have written. */
 static void zero_behind(struct folio *folio, loff_t size)
 {
@@ -170,29 +238,13 @@ static void zero_behind(struct folio *folio, loff_t size)
 }
 
 /**
- * bc_back_dirty_block - have a block written again, as it is
- * @mapping: of the mapping inode
- * @dirty: its object
- * @block: number of the block
- *
- * With the inode's lock: its size stays. Return: 0 or errno.
+ * bc_back_zero_behind - a locked block is about to be the last of the file
+ * @locked: its folios, up to the one that the end lies in
+ * @size: of the file
  */
-int bc_back_dirty_block(struct address_space *mapping, struct bc_dirty *dirty, u64 block)
+void bc_back_zero_behind(const struct bc_back_block *locked, loff_t size)
 {
-	loff_t size = i_size_read(mapping->host);
-	struct bc_back_block locked;
-	int ret;
-
-	ret = bc_back_lock(mapping, dirty, block, bc_back_pages(block, size), 0, 0, false,
-			   &locked);
-	if (ret)
-		return ret;
-	if (locked.count) {
-		zero_behind(locked.folio[locked.count - 1], size);
-		bc_back_dirty(mapping, dirty, block, &locked);
-	}
-	bc_back_unlock(&locked, NULL);
-	return 0;
+	zero_behind(locked->folio[locked->count - 1], size);
 }
 
 /**

@@ -35,28 +35,45 @@ static void set_size(struct inode *inode, struct inode *mapping, struct bc_dirty
  * bc_back_sync - make a dirty file durable
  * @mapping: mapping inode
  * @dirty: its object
- * @path: its name from now on, or NULL
+ * @rename: its name from now on, or NULL
  *
  * Return: 0 or errno.
  */
-int bc_back_sync(struct inode *mapping, struct bc_dirty *dirty, const char *path)
+int bc_back_sync(struct inode *mapping, struct bc_dirty *dirty,
+		 const struct bc_dirty_rename *rename)
 {
-	/* What others append meanwhile belongs to the next one. */
-	loff_t size = i_size_read(mapping);
-	int error = filemap_write_and_wait(mapping->i_mapping);
+	struct bc_dirty_point point;
+	int error;
 
-	return error ?: bc_dirty_commit(dirty, size, path);
+	do {
+		/* What others append meanwhile belongs to the next one. */
+		bc_dirty_point(dirty, &point);
+		error = bc_back_adopt(mapping->i_mapping, dirty);
+		if (!error)
+			error = filemap_write_and_wait(mapping->i_mapping);
+		if (!error)
+			error = bc_dirty_commit(dirty, &point, rename);
+	} while (error == -EAGAIN);
+	return error;
 }
 
 static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 {
 	struct inode *mapping = file->f_mapping->host;
-	loff_t size = i_size_read(mapping);
+	struct bc_dirty *dirty = bc_back_of(mapping);
+	struct bc_dirty_point point;
 	int error;
 
-	/* All of it: a size is durable only together with its bytes. */
-	error = file_write_and_wait_range(file, 0, LLONG_MAX);
-	return error ?: bc_dirty_commit(bc_back_of(mapping), size, NULL);
+	do {
+		bc_dirty_point(dirty, &point);
+		error = bc_back_adopt(file->f_mapping, dirty);
+		/* All of it: a size is durable only together with its bytes. */
+		if (!error)
+			error = file_write_and_wait_range(file, 0, LLONG_MAX);
+		if (!error)
+			error = bc_dirty_commit(dirty, &point, NULL);
+	} while (error == -EAGAIN);
+	return error;
 }
 
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
@@ -108,10 +125,11 @@ static ssize_t write_block(struct inode *inode, struct address_space *mapping,
 		return error;
 	copied = copy_in(&locked, pos, bytes, from);
 	if (copied) {
+		/* In this order: a commit that sees the size finds the block. */
+		bc_back_dirty(mapping, dirty, block, &locked);
 		/* Before it is unlocked: writing it back goes by the size. */
 		if (pos + (loff_t)copied > size)
 			set_size(inode, mapping->host, dirty, pos + copied);
-		bc_back_dirty(mapping, dirty, block, &locked);
 	}
 	bc_back_unlock(&locked, NULL);
 	return copied;
@@ -249,36 +267,78 @@ static int mmap(struct file *file, struct vm_area_struct *vma)
 }
 
 /* What was cut off before and was not made durable must be, before other bytes are cut off. */
-static int cut_off(struct inode *mapping, struct bc_dirty *dirty, loff_t size)
+static int finish_cut(struct inode *mapping, struct bc_dirty *dirty, loff_t size)
 {
-	int error = bc_dirty_truncate(dirty, size);
-
-	if (error != -EAGAIN)
-		return error;
-	error = bc_back_sync(mapping, dirty, NULL);
-	return error ?: bc_dirty_truncate(dirty, size);
-}
-
-static int shrink(struct inode *inode, struct inode *mapping, struct bc_dirty *dirty, loff_t size)
-{
-	u64 block = size >> BC_BLOCK_SHIFT;
-	bool part = size & (BC_BLOCK_SIZE - 1);
 	int error = 0;
 
-	/* The block that the new end lies in is written again, without what is behind. */
-	part = part && (bc_dirty_stored(dirty, block) || bc_dirty_is(dirty, block));
-	if (part)
-		error = bc_dirty_reserve(dirty, block, false);
+	if (!bc_dirty_can_truncate(dirty, size))
+		error = bc_back_sync(mapping, dirty, NULL);
+	if (!error && !bc_dirty_can_truncate(dirty, size))
+		error = -EIO;
+	return error;
+}
+
+static bool has_tail(struct bc_dirty *dirty, loff_t size)
+{
+	u64 block = size >> BC_BLOCK_SHIFT;
+
+	return size & (BC_BLOCK_SIZE - 1) &&
+	       (bc_dirty_stored(dirty, block) || bc_dirty_is(dirty, block));
+}
+
+/* The block that the new end lies in is written again, without what is behind. */
+static int lock_tail(struct inode *mapping, struct bc_dirty *dirty, loff_t size,
+		     struct bc_back_block *locked)
+{
+	u64 block = size >> BC_BLOCK_SHIFT;
+
+	locked->count = 0;
+	if (!has_tail(dirty, size))
+		return 0;
+	return bc_back_lock(mapping->i_mapping, dirty, block, bc_back_pages(block, size), 0, 0,
+			    false, locked);
+}
+
+/*
+ * All that can fail comes first. With the invalidate lock nobody makes pages behind the new end
+ * valid by what is about to be cut off, until it is.
+ */
+static int shrink(struct inode *inode, struct inode *mapping, struct bc_dirty *dirty, loff_t size)
+{
+	struct bc_back_block locked;
+	int error;
+
+	error = finish_cut(mapping, dirty, size);
+	/* Room is waited for here, not with the lock. */
+	if (!error && has_tail(dirty, size))
+		error = bc_dirty_reserve(dirty, size >> BC_BLOCK_SHIFT, false);
 	if (error)
 		return error;
 	filemap_invalidate_lock(mapping->i_mapping);
+	error = lock_tail(mapping, dirty, size, &locked);
+	if (error)
+		goto out;
 	set_size(inode, mapping, dirty, size);
+	if (locked.count) {
+		bc_back_zero_behind(&locked, size);
+		bc_back_dirty(mapping->i_mapping, dirty, size >> BC_BLOCK_SHIFT, &locked);
+		bc_back_unlock(&locked, NULL);
+	}
 	truncate_pagecache(mapping, size);
+	bc_dirty_truncate(dirty, size);
+out:
 	filemap_invalidate_unlock(mapping->i_mapping);
-	/* In this order: until then a write of before may bring back what was behind. */
-	if (part)
-		error = bc_back_dirty_block(mapping->i_mapping, dirty, block);
-	return error ?: cut_off(mapping, dirty, size);
+	return error;
+}
+
+/* Pages that were made behind the end, by readers who saw one that was farther, are not valid. */
+static void grow(struct inode *inode, struct inode *mapping, struct bc_dirty *dirty, loff_t old,
+		 loff_t size)
+{
+	filemap_invalidate_lock(mapping->i_mapping);
+	bc_back_zero_tail(mapping->i_mapping, old);
+	set_size(inode, mapping, dirty, size);
+	filemap_invalidate_unlock(mapping->i_mapping);
 }
 
 /**
@@ -301,8 +361,7 @@ int bc_back_resize(struct inode *inode, struct bc_dirty *dirty, loff_t size)
 	if (size < old) {
 		error = shrink(inode, mapping, dirty, size);
 	} else if (size > old) {
-		bc_back_zero_tail(mapping->i_mapping, old);
-		set_size(inode, mapping, dirty, size);
+		grow(inode, mapping, dirty, old, size);
 	}
 	if (!error)
 		touch(inode, dirty);

@@ -168,60 +168,111 @@ struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirt
 	return ilookup5(sb, hash_of(dirty, id.kind), dirty_test, &id);
 }
 
-/* Whoever had it open is gone, perhaps with his inode: then all of it is on the device. */
-static void sync_one(struct super_block *sb, struct bc_dirty *dirty)
+/*
+ * Whoever had it open is gone, perhaps with his inode: then all of it is on the device, or was lost
+ * (bc_back_forget()).
+ */
+static int sync_one(struct super_block *sb, struct bc_dirty *dirty)
 {
 	struct inode *mapping = bc_back_mapping_find(sb, dirty);
-	struct bc_dirty_attr attr;
+	struct bc_dirty_point point;
+	int error;
 
-	if (mapping) {
-		bc_back_sync(mapping, dirty, NULL);
+	if (!bc_dirty_uncommitted(dirty) && !(mapping && READ_ONCE(BC_I(mapping)->stray))) {
 		iput(mapping);
-	} else {
-		bc_dirty_attr(dirty, &attr);
-		bc_dirty_commit(dirty, attr.size, NULL);
+		return 0;
 	}
+	if (!mapping) {
+		bc_dirty_point(dirty, &point);
+		error = bc_dirty_commit(dirty, &point, NULL);
+		if (error != -EAGAIN)
+			return error;
+		/* Somebody has cut it off: so it has one now. */
+		mapping = bc_back_mapping(sb, dirty);
+		if (IS_ERR(mapping))
+			return PTR_ERR(mapping);
+	}
+	error = bc_back_sync(mapping, dirty, NULL);
+	iput(mapping);
+	return error;
 }
 
 /**
  * bc_back_sync_all - make all dirty files durable
  * @sb: superblock
  *
- * What cannot be is reported by fsync of the file.
+ * Return: 0, or the first errno; the others are tried all the same.
  */
-void bc_back_sync_all(struct super_block *sb)
+int bc_back_sync_all(struct super_block *sb)
 {
 	struct bc_client *client = BC_M(sb)->client;
 	struct bc_dirty *dirty;
+	int error = 0, one;
 	u64 serial = 0;
 
 	while ((dirty = bc_dirty_next(client, &serial))) {
-		if (bc_dirty_uncommitted(dirty))
-			sync_one(sb, dirty);
+		one = sync_one(sb, dirty);
+		error = error ?: one;
 		bc_dirty_put(dirty);
 		cond_resched();
 	}
+	return error;
 }
 
 /**
  * bc_back_sync_dir - make the dirty files durable that are just in a directory
  * @dir: ours
+ *
+ * Return: as bc_back_sync_all().
  */
-void bc_back_sync_dir(struct dentry *dir)
+int bc_back_sync_dir(struct dentry *dir)
 {
 	struct bc_client *client = BC_M(dir->d_sb)->client;
 	char *path = bc_dentry_volume_path(dir);
 	struct bc_dirty *dirty;
+	int error = 0, one;
 	u64 serial = 0;
 
 	if (IS_ERR(path))
-		return;
+		return PTR_ERR(path);
 	while ((dirty = bc_dirty_next_in(client, path, &serial))) {
-		if (bc_dirty_uncommitted(dirty))
-			sync_one(dir->d_sb, dirty);
+		one = sync_one(dir->d_sb, dirty);
+		error = error ?: one;
 		bc_dirty_put(dirty);
 	}
 	kfree(path);
+	return error;
+}
+
+/**
+ * bc_back_forget - a mapping inode goes, and its pages are gone
+ * @inode: mapping inode of a dirty file
+ *
+ * That is without loss, but after writes that failed until the file system was unmounted.
+ */
+void bc_back_forget(struct inode *inode)
+{
+	struct bc_dirty *dirty = BC_I(inode)->dirty;
+
+	if (bc_dirty_lost(dirty))
+		pr_err("bytes of a dirty file that could not be written are lost: it is as it was when fsync last returned 0 (generation %16phN)\n",
+		       bc_dirty_generation(dirty));
+}
+
+/**
+ * bc_back_drop - is the mapping inode of a dirty file, which nobody uses, to go?
+ * @inode: with its lock, and without references
+ */
+bool bc_back_drop(struct inode *inode)
+{
+	struct bc_dirty *dirty = BC_I(inode)->dirty;
+
+	if (!bc_dirty_unused(dirty))
+		return false;
+	/* One that is not unlinked was written meanwhile: then it stays. */
+	return bc_dirty_is_unlinked(dirty) ||
+	       (!mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY) &&
+		!mapping_tagged(inode->i_mapping, PAGECACHE_TAG_WRITEBACK));
 }
 
 static void commit_work(struct work_struct *work)

@@ -203,8 +203,10 @@ static void mark_removed(struct dentry *dentry)
 int bc_back_unlink(struct dentry *dentry)
 {
 	struct bc_dirty *dirty = bc_back_of(d_inode(dentry));
-	int error = 0;
+	int error = bc_dirty_hold(dirty);
 
+	if (error)
+		return error;
 	/* First what is older: it must not be seen in its place. */
 	if (bc_dirty_has_counterpart(dirty))
 		error = bc_lower_remove(dentry);
@@ -212,24 +214,22 @@ int bc_back_unlink(struct dentry *dentry)
 		error = bc_dirty_unlink(dirty);
 	if (!error)
 		mark_removed(dentry);
+	bc_dirty_unhold(dirty);
 	return error;
 }
 
-/* A dirty file by the new name goes after ours has it durably: of two the newer counts. */
-static int replace(struct dentry *new)
+/* Ours has the name, durably. */
+static void replaced(struct dentry *new)
 {
 	struct bc_dirty *victim = bc_back_of(d_inode(new));
-	int error = 0;
 
-	if (!victim) {
+	if (victim) {
+		bc_dirty_replaced(victim);
+		mark_removed(new);
+	} else {
 		bc_version_forget(BC_I(d_inode(new)));
 		bc_visible_detach(d_inode(new));
-		return 0;
 	}
-	error = bc_dirty_unlink(victim);
-	if (!error)
-		mark_removed(new);
-	return error;
 }
 
 static enum bc_name_base base_of(struct dentry *new)
@@ -242,20 +242,41 @@ static enum bc_name_base base_of(struct dentry *new)
 	return victim && !bc_dirty_has_counterpart(victim) ? BC_BASE_NONE : BC_BASE_UNKNOWN;
 }
 
+/* With all that was written; a dirty file that has the new name goes. */
 static int rename_durably(struct dentry *old, struct dentry *new, const char *path)
 {
 	struct inode *inode = d_inode(old);
 	struct bc_dirty *dirty = bc_back_of(inode);
 	struct inode *mapping = bc_back_mapping(inode->i_sb, dirty);
+	struct bc_dirty_rename rename = {
+		.path = path,
+		.victim = d_is_positive(new) ? bc_back_of(d_inode(new)) : NULL,
+	};
 	int error;
 
 	if (IS_ERR(mapping))
 		return PTR_ERR(mapping);
-	/* Under the old name nobody has it any more. */
-	bc_dirty_set_base(dirty, base_of(new));
-	error = bc_back_sync(mapping, dirty, path);
+	if (rename.victim)
+		bc_dirty_supersede(rename.victim, true);
+	rename.base = base_of(new);
+	error = bc_back_sync(mapping, dirty, &rename);
+	if (!error && d_is_positive(new))
+		replaced(new);
+	if (rename.victim)
+		bc_dirty_supersede(rename.victim, false);
 	iput(mapping);
 	return error;
+}
+
+/* Without what the lower has by the old name: it would be seen there. */
+static int rename_held(struct dentry *old, struct dentry *new, const char *path)
+{
+	struct bc_dirty *dirty = bc_back_of(d_inode(old));
+	int error = 0;
+
+	if (bc_dirty_has_counterpart(dirty))
+		error = bc_lower_remove(old);
+	return error ?: rename_durably(old, new, path);
 }
 
 /**
@@ -275,12 +296,12 @@ int bc_back_rename(struct dentry *old, struct dentry *new)
 		return PTR_ERR(path);
 	if (strlen(path) > BC_NAME_PATH_MAX)
 		error = -ENAMETOOLONG;
-	if (!error && bc_dirty_has_counterpart(dirty))
-		error = bc_lower_remove(old);
 	if (!error)
-		error = rename_durably(old, new, path);
-	if (!error && d_is_positive(new))
-		error = replace(new);
+		error = bc_dirty_hold(dirty);
+	if (!error) {
+		error = rename_held(old, new, path);
+		bc_dirty_unhold(dirty);
+	}
 	kfree(path);
 	if (error)
 		return error;

@@ -920,16 +920,16 @@ static int dir_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 	struct bc_mount *mount = BC_M(file_inode(file)->i_sb);
 	struct open_dir *dir = file->private_data;
 	const struct cred *old;
-	int error;
+	int error = 0, lower;
 
 	if (!test_bit(BC_MOUNT_WRITABLE, &mount->flags))
 		return 0;
 	if (bc_is_back(file_inode(file)->i_sb))
-		bc_back_sync_dir(file_dentry(file));
+		error = bc_back_sync_dir(file_dentry(file));
 	old = override_creds(mount->creds);
-	error = vfs_fsync_range(dir->lower, start, end, datasync);
+	lower = vfs_fsync_range(dir->lower, start, end, datasync);
 	revert_creds(old);
-	return error;
+	return error ?: lower;
 }
 
 const struct file_operations bc_dir_operations = {

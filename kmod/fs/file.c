@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Open files: they read the mapping inode that ->open() chose, or the lower file (write.c). */
 #include <linux/fadvise.h>
+#include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
@@ -109,6 +110,22 @@ static int make_dirty(struct inode *inode, struct file *file)
 	return min(ret, 0);
 }
 
+static int open_write(struct inode *inode, struct file *file)
+{
+	struct bc_file *bf = file->private_data;
+	int ret = bc_file_open_write(file);
+
+	if (ret <= 0)
+		return ret;
+	ret = bc_back_open(inode, file);
+	/* One that was created here, and has a dirty one above it by now. */
+	if (!ret && bf->lower) {
+		fput(bf->lower);
+		bf->lower = NULL;
+	}
+	return ret;
+}
+
 /**
  * bc_open - file_operations.open, also for a file that was created by its opening
  * @inode: visible inode of a regular file
@@ -134,7 +151,7 @@ int bc_open(struct inode *inode, struct file *file)
 	if (bc_back_of(inode))
 		error = bc_back_open(inode, file);
 	else if (file->f_mode & FMODE_WRITE)
-		error = bc_file_open_write(file);
+		error = open_write(inode, file);
 	else if (!created)
 		error = open_read(inode, file);
 	else

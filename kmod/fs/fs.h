@@ -190,6 +190,7 @@ enum bc_inode_kind {
  * @key: with @kind, what it is found by
  * @dirty: object of a dirty file, visible or mapping, with a reference; else NULL. Once it is set
  *	@key is its generation.
+ * @stray: mapping: pages of it were made dirty that no dirty block has, see bc_back_adopt()
  * @attr: visible: what the lower said last
  * @asked_ns: visible: boot clock before it was asked for that
  * @path: visible: name in the volume, prefix included; fixed
@@ -211,6 +212,7 @@ struct bc_inode {
 	enum bc_inode_kind kind;
 	struct bc_key key;
 	struct bc_dirty *dirty;
+	bool stray;
 	union {
 		struct {
 			struct bc_lower_attr attr;

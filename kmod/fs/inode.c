@@ -31,6 +31,7 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	spin_lock_init(&bi->lock);
 	bi->kind = BC_INODE_VISIBLE;
 	bi->dirty = NULL;
+	bi->stray = false;
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->asked_ns = S64_MIN;
 	bi->path = NULL;
@@ -55,8 +56,7 @@ static int bc_drop_inode(struct inode *inode)
 {
 	switch (READ_ONCE(BC_I(inode)->kind)) {
 	case BC_INODE_DIRTY:
-		return bc_dirty_unused(BC_I(inode)->dirty) ? inode_just_drop(inode) :
-							     inode_generic_drop(inode);
+		return bc_back_drop(inode) ? inode_just_drop(inode) : inode_generic_drop(inode);
 	case BC_INODE_STORE:
 	case BC_INODE_LOWER:
 		return READ_ONCE(BC_I(inode)->gone) ? inode_just_drop(inode) :
@@ -73,6 +73,8 @@ static void bc_evict_inode(struct inode *inode)
 	/* Waits for folios being read, so no read is left that uses bi->object. */
 	truncate_inode_pages_final(&inode->i_data);
 	clear_inode(inode);
+	if (bi->kind == BC_INODE_DIRTY)
+		bc_back_forget(inode);
 	if (bi->dirty)
 		bc_dirty_put(bi->dirty);
 	if (bi->kind == BC_INODE_VISIBLE || !bi->object)
@@ -112,14 +114,16 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 static int sync_fs(struct super_block *sb, int wait)
 {
 	struct bc_mount *mount = BC_M(sb);
+	int error = 0, lower;
 
 	if (wait && bc_is_back(sb))
-		bc_back_sync_all(sb);
+		error = bc_back_sync_all(sb);
 	/* Of what is written through nothing of ours is dirty; the lower may be. */
 	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags) ||
 	    test_bit(BC_MOUNT_DEAD, &mount->flags))
-		return 0;
-	return bc_lower_sync(mount);
+		return error;
+	lower = bc_lower_sync(mount);
+	return error ?: lower;
 }
 
 static void umount_begin(struct super_block *sb)

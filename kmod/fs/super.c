@@ -281,6 +281,9 @@ static int fill_super(struct super_block *sb, struct fs_context *fc)
 	error = attach_engine(mount);
 	if (error)
 		return error;
+	/* What a name block can say. */
+	if (mount->options.write_back)
+		sb->s_maxbytes = min_t(u64, MAX_LFS_FILESIZE, BC_NAME_SIZE_MAX);
 	error = make_root(sb, fc);
 	if (!error)
 		error = start_back(sb, fc);

@@ -26,6 +26,7 @@
 #include <linux/timekeeping.h>
 #include <linux/uio.h>
 
+#include "back.h"
 #include "fs.h"
 
 static struct bc_mount *mount_of(struct file *file)
@@ -169,11 +170,30 @@ static struct file *open_for_write(struct file *file)
 	return lower;
 }
 
+/* Return: false if the file is written back: who made it so saw no writer. */
+static bool become_writer(struct bc_inode *visible)
+{
+	struct inode *inode = &visible->vfs;
+	bool back;
+
+	if (!bc_is_back(inode->i_sb)) {
+		atomic_inc(&visible->writers);
+		return true;
+	}
+	inode_lock(inode);
+	back = bc_back_of(inode);
+	if (!back)
+		atomic_inc(&visible->writers);
+	inode_unlock(inode);
+	return !back;
+}
+
 /**
  * bc_file_open_write - open the lower file for writing too
  * @file: ours, open for writing; may have a lower file already
  *
- * Waits for the lower. Return: 0 or errno; then a lower file that was there is still the caller's.
+ * Waits for the lower. Return: 0; 1 if the file is written back by now; or errno. A lower file that
+ * was there is still the caller's, unless it returns 0.
  */
 int bc_file_open_write(struct file *file)
 {
@@ -182,12 +202,15 @@ int bc_file_open_write(struct file *file)
 	struct file *lower = bf->lower;
 	int error;
 
+	/* First that there is a writer, then the identity, then the count: see open_read(). */
+	if (!become_writer(visible))
+		return 1;
 	if (!lower)
 		lower = open_for_write(file);
-	if (IS_ERR(lower))
+	if (IS_ERR(lower)) {
+		atomic_dec(&visible->writers);
 		return PTR_ERR(lower);
-	/* First that there is a writer, then the identity, then the count: see open_read(). */
-	atomic_inc(&visible->writers);
+	}
 	if (file->f_mode & FMODE_CREATED)
 		bf->written_at = ktime_get_real_seconds();
 	error = bc_version_written(file_dentry(file), bf->written_at);

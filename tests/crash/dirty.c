@@ -158,12 +158,13 @@ static int read_block(void *arg, const struct bc_dirty_desc *desc, void *buffer)
 	return 0;
 }
 
-/* All words of 64 bits of it, added. */
-static u64 content_sum(const struct device *device, const struct bc_dirty_recovery *recovery,
-		       const struct bc_dirty_object *object)
+/* BLAKE2s-128 of its bytes, in hex. */
+static const char *digest(const struct device *device, const struct bc_dirty_recovery *recovery,
+			  const struct bc_dirty_object *object)
 {
-	u8 *bytes = calloc(1, object->name.size + BC_BLOCK_SIZE);
-	u64 sum = 0, word, at;
+	u8 *bytes = calloc(1, object->name.size + BC_BLOCK_SIZE), out[BC_KEY_SIZE];
+	static char hex[2 * BC_KEY_SIZE + 1];
+	struct blake2s_ctx ctx;
 	u32 i;
 
 	for (i = object->first + 1; i < object->end; i++) {
@@ -174,12 +175,13 @@ static u64 content_sum(const struct device *device, const struct bc_dirty_recove
 			       bytes_at(device, &block->at.place),
 			       bc_dirty_valid(&object->name, &block->at.desc));
 	}
-	for (at = 0; at < object->name.size; at += sizeof(word)) {
-		memcpy(&word, bytes + at, sizeof(word));
-		sum += word;
-	}
+	blake2s_init_key(&ctx, sizeof(out), "crash", 5);
+	blake2s_update(&ctx, bytes, object->name.size);
+	blake2s_final(&ctx, out);
+	for (i = 0; i < sizeof(out); i++)
+		snprintf(hex + 2 * i, 3, "%02x", out[i]);
 	free(bytes);
-	return sum;
+	return hex;
 }
 
 static const char *take_block(const struct device *device, const struct bc_dirty_object *object,
@@ -225,12 +227,12 @@ static const char *take_object(const struct device *device,
 		if (recovery->found[i].fate == BC_FATE_LIVE)
 			wrong = take_block(device, object, &recovery->found[i].at, file);
 	if (list)
-		printf("file %s %llu %llu\n", text, (unsigned long long)name->size,
-		       (unsigned long long)content_sum(device, recovery, object));
+		printf("file %s %llu %s\n", text, (unsigned long long)name->size,
+		       digest(device, recovery, object));
 	return wrong;
 }
 
-static const char *load(const struct device *device, struct bc_dtable *table)
+static const char *load(const struct device *device, struct bc_dtable *table, bool *torn)
 {
 	const struct bc_super *super = device->super;
 	struct bc_disk_dirty_unit copies[BC_DIRTY_COPIES];
@@ -239,11 +241,18 @@ static const char *load(const struct device *device, struct bc_dtable *table)
 	for (unit = 0; unit < super->layout.dirty_units; unit++) {
 		memcpy(copies, device->image + super->layout.dirty_offset +
 		       (unit << (BC_UNIT_SHIFT + 1)), sizeof(copies));
-		if (bc_dtable_load(table, unit, copies, &super->layout, super->seq_reserved,
-				   super->uuid) == BC_DTABLE_DAMAGED)
-			return "both copies of a unit are damaged";
+		switch (bc_dtable_load(table, unit, copies, &super->layout, super->seq_reserved,
+				       super->uuid)) {
+		case BC_DTABLE_DAMAGED:
+			return "a unit is damaged";
+		case BC_DTABLE_TORN:
+			*torn = true;
+		}
 	}
-	return NULL;
+	if (!(super->state & BC_SUPER_CLEAN))
+		return NULL;
+	*torn = false;
+	return bc_dtable_check(table) == super->dirty_check ? NULL : "units are old";
 }
 
 static const char *recover(const struct device *device, bool list)
@@ -261,7 +270,7 @@ static const char *recover(const struct device *device, bool list)
 		return NULL;
 	if (bc_dtable_init(&table, device->super->layout.dirty_units))
 		return "out of memory";
-	wrong = load(device, &table);
+	wrong = load(device, &table, &recovery.torn);
 	if (!wrong && bc_dirty_recover(&recovery))
 		wrong = "out of memory";
 	for (i = 0; i < recovery.objects && !wrong; i++)

@@ -189,6 +189,23 @@ static void load(struct bc_dtable *table)
 		need(bc_dtable_load(table, unit, device[unit], &layout, SEQ_END, uuid) >= 0);
 }
 
+/* An attach is refused if one is damaged: let it be as if it never was written. */
+static void void_damaged(void)
+{
+	struct bc_dtable table;
+	u32 unit;
+
+	need(!bc_dtable_init(&table, UNITS));
+	for (unit = 0; unit < UNITS; unit++) {
+		int ret = bc_dtable_load(&table, unit, device[unit], &layout, SEQ_END, uuid);
+
+		need(ret >= 0);
+		if (ret == BC_DTABLE_DAMAGED)
+			memset(device[unit], 0, sizeof(device[unit]));
+	}
+	bc_dtable_free(&table);
+}
+
 static u32 count(const struct bc_dirty_recovery *recovery, enum bc_fate fate)
 {
 	u32 i, sum = 0;
@@ -264,8 +281,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unit = 0; unit < 2 * UNITS; unit++)
 		if (!(spoiled >> unit & 1))
 			set_crc(&device[unit / 2][unit % 2]);
+	void_damaged();
 	load(&table);
 	recovery.table = &table;
+	recovery.torn = spoiled >> 7;
 	again = recovery;
 	need(!bc_dirty_recover(&recovery));
 	check(&recovery);

@@ -211,19 +211,69 @@ static void misplaced(void **state)
 	assert_int_equal(table.count, 0);
 }
 
-/* Guards: descriptors with nonsense in them are left out, and erased with the next write. */
+static void forget(void)
+{
+	memset(device, 0, sizeof(device));
+	bc_dtable_free(&table);
+	assert_int_equal(bc_dtable_init(&table, UNITS), 0);
+}
+
+static int written(void)
+{
+	sync_table();
+	bc_dtable_free(&table);
+	assert_int_equal(bc_dtable_init(&table, UNITS), 0);
+	return load_unit(0);
+}
+
+/* Guards: a unit with a descriptor that makes no sense is damaged: it is not erased. */
 static void nonsense(void **state)
 {
 	(void)state;
 	put_data(1, 0, 10, FRAMES, 0);
+	assert_int_equal(written(), BC_DTABLE_DAMAGED);
+	forget();
 	put_data(1, 1, 10, 0, 16);
+	assert_int_equal(written(), BC_DTABLE_DAMAGED);
+	forget();
 	put_data(1, 2, 1 << 20, 0, 0);
+	assert_int_equal(written(), BC_DTABLE_DAMAGED);
+	forget();
 	put(1, 3, 10, 0, 1, BC_KIND_CLEAN, 1, 0);
+	assert_int_equal(written(), BC_DTABLE_DAMAGED);
+	forget();
 	put_data(1, 4, (1 << 20) - 1, 0, 2);
-	sync_table();
-	reload();
+	assert_int_equal(written(), BC_DTABLE_VALID);
 	assert_int_equal(table.count, 1);
-	assert_int_equal(bc_dtable_next(&table, 0), 0);
+}
+
+/* Guards: that a newer copy is damaged can be told from an older one, if all was well before. */
+static void checked(void **state)
+{
+	struct bc_disk_dirty_unit newer;
+	u32 check;
+
+	(void)state;
+	put_data(1, 5, 10, 3, 4);
+	sync_table();
+	put_data(1, 6, 11, 3, 5);
+	sync_table();
+	check = bc_dtable_check(&table);
+	reload();
+	assert_int_equal(bc_dtable_check(&table), check);
+	newer = device[0][0];
+	device[0][0].desc[0].frame = 7;
+	reload();
+	assert_int_not_equal(bc_dtable_check(&table), check);
+	device[0][0] = newer;
+	device[0][1].desc[0].frame = 7;
+	reload();
+	assert_int_equal(bc_dtable_check(&table), check);
+	assert_int_equal(table.count, 2);
+	/* Both are good again after it was written as it is. */
+	assert_int_equal(bc_dtable_rewrite(&table, 0), 0);
+	sync_table();
+	assert_int_equal(load_unit(0), BC_DTABLE_VALID);
 }
 
 /* Guards: descriptors are somebody's or nobody's; those of one object lie together. */
@@ -341,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(first_torn, setup, teardown),
 		cmocka_unit_test_setup_teardown(misplaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonsense, setup, teardown),
+		cmocka_unit_test_setup_teardown(checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(taking, setup, teardown),
 		cmocka_unit_test_setup_teardown(objects, setup, teardown),
 		cmocka_unit_test_setup_teardown(versions, setup, teardown),

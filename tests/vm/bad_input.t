@@ -183,9 +183,12 @@ refused("version 2 in both", both(version=2), {errno.EPROTONOSUPPORT}, "newer mo
 refused("version 2 in the older copy", one(older, bottom.pack(version=2)), {errno.EPROTONOSUPPORT},
         "newer module")
 refused("version 0", both(version=0), {errno.EPROTONOSUPPORT}, "newer module")
-attaches("a dirty table that was in use, and is empty", both(incompat=1), is_label)
+unused = td.crc32c(bytes(8 * top.f["dirty_units"]))
+attaches("a dirty table that was in use, and is empty", both(incompat=1, dirty_check=unused), is_label)
+refused("a dirty table that is older than at the last detach", both(incompat=1, dirty_check=unused ^ 1),
+        {errno.EUCLEAN}, "damaged.*do not format")
 refused("an unknown incompat bit", both(incompat=1 << 7), {errno.EOPNOTSUPP}, "newer module")
-refused("an unknown incompat bit, and reserved bytes used", both(incompat=1 << 7, reserved=b"x" * 3832),
+refused("an unknown incompat bit, and reserved bytes used", both(incompat=1 << 7, reserved=b"x" * 3828),
         {errno.EOPNOTSUPP}, "newer module")
 refused("an unknown ro_compat bit", both(ro_compat=1 << 3), {errno.EOPNOTSUPP}, "newer module")
 
@@ -211,7 +214,7 @@ for field, values in {
         "frames_offset": (0, 1 << 20 | 4096, 1 << 50, (1 << 64) - (1 << 20)),
         "unit_shift": (0, 11, 13), "block_shift": (15, 17), "chunk_shift": (19, 21, 63),
         "state": (2, 0x80000001), "uuid": (bytes(16),), "generation": ((1 << 64) - 1,),
-        "seq_reserved": ((1 << 64) - 1, (1 << 64) - (1 << 40)), "reserved": (b"\0" * 3831 + b"\1",),
+        "seq_reserved": ((1 << 64) - 1, (1 << 64) - (1 << 40)), "reserved": (b"\0" * 3827 + b"\1",),
         "label": (b"\x1b[31mred".ljust(64, b"\0"), b"a\0b".ljust(64, b"\0"))}.items():
     bad = []
     for value in values:

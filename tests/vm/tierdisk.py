@@ -49,7 +49,7 @@ class Super:
               ("dirty_units", "Q"), ("clean_offset", "Q"), ("clean_units", "Q"),
               ("identity_offset", "Q"), ("identity_units", "Q"), ("frames_offset", "Q"),
               ("seq_reserved", "Q"), ("attach_count", "Q"), ("formatted_at", "Q"),
-              ("label", "64s"), ("reserved", "3832s"))
+              ("label", "64s"), ("dirty_check", "I"), ("reserved", "3828s"))
     FORMAT = "<" + "".join(f for _, f in LAYOUT)
     assert struct.calcsize(FORMAT) == UNIT
 
