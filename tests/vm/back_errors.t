@@ -95,6 +95,28 @@ os.close(fd)
 restart()
 t.same(get("file") == after, True, "... and all of it is there after a restart")
 
+# So do those of names, and reads.
+dirfd = os.open(TARGET, os.O_RDONLY | os.O_DIRECTORY)
+with open(path("other"), "wb") as f:
+    f.write(b"other")
+t.same(attempt(os.fsync, dirfd), 0, "a directory is made durable")
+with open(path("other"), "wb") as f:
+    f.write(b"other")
+table(f"0 {SECTORS} flakey {DATA} 0 0 1 1 error_writes")
+t.same(attempt(os.fsync, dirfd), errno.EIO, "fsync of a directory fails if a file in it cannot be made durable")
+table(GOOD)
+t.same(([attempt(os.fsync, dirfd) for _ in range(3)][2], get("other")), (0, b"other"), "... and a later one tries again")
+os.close(dirfd)
+t.drop_caches(3)
+table(f"0 {SECTORS} error")
+t.same((attempt(os.truncate, path("file"), 100001), os.stat(path("file")).st_size), (errno.EIO, len(after)),
+       "a file whose end cannot be read cannot be cut off there, and stays as it is")
+table(GOOD)
+restart()
+t.same(get("file") == after, True, "... with every byte")
+t.same((attempt(os.truncate, path("file"), 100001), get("file") == after[:100001]), (0, True), "then it can")
+put("file", after)
+
 # The dirty table cannot be written: what it says then is not known, until it is read again.
 fd = os.open(path("file"), os.O_RDWR)
 table(f"0 {SECTORS} flakey {DATA} 0 0 1 1 error_writes")
