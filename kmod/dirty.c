@@ -16,8 +16,8 @@ DEFINE_SPINLOCK(bc_dirty_names_lock);
 struct workqueue_struct *bc_dirty_wq;
 
 static DEFINE_HASHTABLE(by_path, NAME_BITS);
-static DEFINE_HASHTABLE(by_dir, NAME_BITS);
 static DEFINE_HASHTABLE(by_generation, NAME_BITS);
+static struct rb_root by_dir, by_serial;
 static u64 last_serial;			/* dirty_names_lock */
 
 /* A mount that writes back. */
@@ -27,6 +27,9 @@ struct claim {
 };
 
 static LIST_HEAD(claims);		/* dirty_names_lock */
+
+/* A volume is not claimed while what an attach found of it is being published. */
+DEFINE_MUTEX(bc_dirty_claim_mutex);
 
 /* --- claims */
 
@@ -95,6 +98,7 @@ int bc_dirty_claim(struct bc_client *client)
 	struct claim *claim = kzalloc(sizeof(*claim), GFP_KERNEL);
 	int ret = 0;
 
+	mutex_lock(&bc_dirty_claim_mutex);
 	if (!claim || !any_tier())
 		ret = claim ? -ENODEV : -ENOMEM;
 	spin_lock(&bc_dirty_names_lock);
@@ -105,6 +109,7 @@ int bc_dirty_claim(struct bc_client *client)
 		list_add_tail(&claim->node, &claims);
 	}
 	spin_unlock(&bc_dirty_names_lock);
+	mutex_unlock(&bc_dirty_claim_mutex);
 	if (ret)
 		kfree(claim);
 	return ret;
@@ -157,16 +162,64 @@ static struct bc_dirty *find(const struct bc_key *path_key)
 	return NULL;
 }
 
+/* Where it is in the trees. */
+struct position {
+	const struct bc_key *dir;
+	u64 serial;
+};
+
+static int compare_dirs(const struct position *at, const struct bc_dirty *dirty)
+{
+	int order = memcmp(at->dir->bytes, dirty->dir_key.bytes, BC_KEY_SIZE);
+
+	if (order)
+		return order;
+	return at->serial < dirty->serial ? -1 : at->serial > dirty->serial;
+}
+
+static bool dir_less(struct rb_node *a, const struct rb_node *b)
+{
+	const struct bc_dirty *x = rb_entry(a, struct bc_dirty, by_dir);
+	const struct position at = { &x->dir_key, x->serial };
+
+	return compare_dirs(&at, rb_entry(b, struct bc_dirty, by_dir)) < 0;
+}
+
+static bool serial_less(struct rb_node *a, const struct rb_node *b)
+{
+	return rb_entry(a, struct bc_dirty, by_serial)->serial <
+	       rb_entry(b, struct bc_dirty, by_serial)->serial;
+}
+
 static void hash_names(struct bc_dirty *dirty)
 {
 	hash_add(by_path, &dirty->by_path, bucket_of(&dirty->path_key));
-	hash_add(by_dir, &dirty->by_dir, bucket_of(&dirty->dir_key));
+	rb_add(&dirty->by_dir, &by_dir, dir_less);
 }
 
 static void unhash_names(struct bc_dirty *dirty)
 {
 	hash_del(&dirty->by_path);
-	hash_del(&dirty->by_dir);
+	rb_erase(&dirty->by_dir, &by_dir);
+}
+
+/* All but the tier's list; its path, directory and serial are set. */
+static void enter(struct bc_dirty *dirty)
+{
+	lockdep_assert_held(&bc_dirty_names_lock);
+	dirty->named = true;
+	hash_names(dirty);
+	rb_add(&dirty->by_serial, &by_serial, serial_less);
+	hash_add(by_generation, &dirty->by_generation, bucket_of(&dirty->generation));
+}
+
+static void leave(struct bc_dirty *dirty)
+{
+	lockdep_assert_held(&bc_dirty_names_lock);
+	dirty->named = false;
+	unhash_names(dirty);
+	rb_erase(&dirty->by_serial, &by_serial);
+	hash_del(&dirty->by_generation);
 }
 
 /**
@@ -187,9 +240,7 @@ int bc_dirty_publish(struct bc_dirty *dirty)
 	} else {
 		refcount_inc(&dirty->refs);
 		dirty->serial = ++last_serial;
-		dirty->named = true;
-		hash_names(dirty);
-		hash_add(by_generation, &dirty->by_generation, bucket_of(&dirty->generation));
+		enter(dirty);
 		list_add_tail(&dirty->on_tier, &dirty->tier->dirty.objects);
 	}
 	spin_unlock(&bc_dirty_names_lock);
@@ -209,9 +260,7 @@ bool bc_dirty_unpublish(struct bc_dirty *dirty)
 	spin_lock(&bc_dirty_names_lock);
 	named = dirty->named;
 	if (named) {
-		dirty->named = false;
-		unhash_names(dirty);
-		hash_del(&dirty->by_generation);
+		leave(dirty);
 		list_del_init(&dirty->on_tier);
 	}
 	spin_unlock(&bc_dirty_names_lock);
@@ -226,9 +275,7 @@ bool bc_dirty_unpublish_unused(struct bc_dirty *dirty)
 	spin_lock(&bc_dirty_names_lock);
 	unused = dirty->named && refcount_read(&dirty->refs) == 2;
 	if (unused) {
-		dirty->named = false;
-		unhash_names(dirty);
-		hash_del(&dirty->by_generation);
+		leave(dirty);
 		list_del_init(&dirty->on_tier);
 	}
 	spin_unlock(&bc_dirty_names_lock);
@@ -246,11 +293,8 @@ int bc_dirty_leave(struct bc_tier *tier)
 		goto out;
 	}
 	WRITE_ONCE(tier->dirty.leaving, true);
-	list_for_each_entry(dirty, &tier->dirty.objects, on_tier) {
-		dirty->named = false;
-		unhash_names(dirty);
-		hash_del(&dirty->by_generation);
-	}
+	list_for_each_entry(dirty, &tier->dirty.objects, on_tier)
+		leave(dirty);
 out:
 	spin_unlock(&bc_dirty_names_lock);
 	return ret;
@@ -311,12 +355,41 @@ bool bc_dirty_below(struct bc_client *client, const char *dir)
 	return below;
 }
 
-/* Of two that come behind @serial the earlier. */
-static struct bc_dirty *sooner(struct bc_dirty *a, struct bc_dirty *b, u64 serial)
+/* The first in the directory behind a serial, or NULL. */
+static struct bc_dirty *after_in(const struct bc_key *dir, u64 serial)
 {
-	if (b->serial <= serial)
-		return a;
-	return a && a->serial < b->serial ? a : b;
+	const struct position at = { dir, serial };
+	struct rb_node *node = by_dir.rb_node;
+	struct bc_dirty *next = NULL, *dirty;
+
+	while (node) {
+		dirty = rb_entry(node, struct bc_dirty, by_dir);
+		if (compare_dirs(&at, dirty) < 0) {
+			next = dirty;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return next && bc_key_equal(&next->dir_key, dir) ? next : NULL;
+}
+
+/* The first of all behind a serial, or NULL. */
+static struct bc_dirty *after(u64 serial)
+{
+	struct rb_node *node = by_serial.rb_node;
+	struct bc_dirty *next = NULL, *dirty;
+
+	while (node) {
+		dirty = rb_entry(node, struct bc_dirty, by_serial);
+		if (dirty->serial > serial) {
+			next = dirty;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return next;
 }
 
 static struct bc_dirty *take_next(struct bc_dirty *next, u64 *serial)
@@ -330,30 +403,24 @@ static struct bc_dirty *take_next(struct bc_dirty *next, u64 *serial)
 
 struct bc_dirty *bc_dirty_next_in(struct bc_client *client, const char *dir, u64 *serial)
 {
-	struct bc_dirty *next = NULL, *dirty;
+	struct bc_dirty *next;
 	struct bc_key key;
 
 	bc_key_path(&client->volume, dir, strlen(dir), &key);
 	spin_lock(&bc_dirty_names_lock);
-	hash_for_each_possible(by_dir, dirty, by_dir, bucket_of(&key)) {
-		if (bc_key_equal(&dirty->dir_key, &key))
-			next = sooner(next, dirty, *serial);
-	}
-	next = take_next(next, serial);
+	next = take_next(after_in(&key, *serial), serial);
 	spin_unlock(&bc_dirty_names_lock);
 	return next;
 }
 
 struct bc_dirty *bc_dirty_next(struct bc_client *client, u64 *serial)
 {
-	struct bc_dirty *next = NULL, *dirty;
-	u32 bucket;
+	struct bc_dirty *next;
 
 	spin_lock(&bc_dirty_names_lock);
-	hash_for_each(by_path, bucket, dirty, by_path) {
-		if (bc_key_equal(&dirty->volume, &client->volume))
-			next = sooner(next, dirty, *serial);
-	}
+	next = after(*serial);
+	while (next && !bc_key_equal(&next->volume, &client->volume))
+		next = after(next->serial);
 	next = take_next(next, serial);
 	spin_unlock(&bc_dirty_names_lock);
 	return next;
@@ -378,15 +445,11 @@ static bool hold_tier(struct bc_dirty *dirty)
  */
 struct bc_dirty *bc_dirty_next_any(u64 *serial)
 {
-	struct bc_dirty *next, *dirty;
-	u32 bucket;
+	struct bc_dirty *next;
 
 	spin_lock(&bc_dirty_names_lock);
 	do {
-		next = NULL;
-		hash_for_each(by_path, bucket, dirty, by_path)
-			next = sooner(next, dirty, *serial);
-		next = take_next(next, serial);
+		next = take_next(after(*serial), serial);
 	} while (next && !hold_tier(next));
 	spin_unlock(&bc_dirty_names_lock);
 	return next;

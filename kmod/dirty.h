@@ -2,8 +2,8 @@
 /*
  * Dirty objects from the engine's inside. Front ends see back.h only.
  *
- * Locks, outer to inner: dirty_store.mutex (commits, and the image of the dirty table; never under
- * a front end's page locks), dirty_names_lock, dirty_store.slots_lock, tier->lock, the lock of
+ * Locks, outer to inner: bc_dirty_claim_mutex, dirty_store.mutex (commits, and the image of the
+ * dirty table; never under a front end's page locks), dirty_names_lock, dirty_store.slots_lock, tier->lock, the lock of
  * bc_dirty.blocks (interrupts off; all states of blocks, and attributes).
  */
 #ifndef BC_DIRTY_H
@@ -11,6 +11,7 @@
 
 #include <linux/hashtable.h>
 #include <linux/mutex.h>
+#include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/wait.h>
@@ -99,7 +100,8 @@ struct bc_dirty_flush {
  * @source: fixed
  * @domain: fixed; "" = none
  * @by_path: in the table of names; dirty_names_lock
- * @by_dir: likewise
+ * @by_dir: by directory, then by @serial; likewise
+ * @by_serial: likewise
  * @by_generation: likewise
  * @on_tier: in the store's list; dirty_names_lock
  * @path_key: of @path; dirty_names_lock
@@ -143,7 +145,8 @@ struct bc_dirty {
 	struct bc_tier *tier;
 	struct bc_key generation, volume;
 	char *source, *domain;
-	struct hlist_node by_path, by_dir, by_generation;
+	struct hlist_node by_path, by_generation;
+	struct rb_node by_dir, by_serial;
 	struct list_head on_tier;
 	u64 serial;
 	char *path;
@@ -246,6 +249,7 @@ void bc_dirty_unload(struct bc_tier *tier);
 
 /* dirty.c */
 extern spinlock_t bc_dirty_names_lock;
+extern struct mutex bc_dirty_claim_mutex;
 struct workqueue_struct;
 extern struct workqueue_struct *bc_dirty_wq;
 struct bc_dirty *bc_dirty_alloc(struct bc_tier *tier, const struct bc_dirty_name *name);

@@ -396,8 +396,10 @@ int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
 {
 	int ret;
 
+	mutex_lock(&bc_dirty_claim_mutex);
 	if (is_late(tier)) {
 		NL_SET_ERR_MSG(extack, "tier has data not in Blob yet, of a volume that is mounted with write=back: unmount that first");
+		mutex_unlock(&bc_dirty_claim_mutex);
 		return -EBUSY;
 	}
 	mutex_lock(&tier->dirty.mutex);
@@ -407,6 +409,7 @@ int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
 		NL_SET_ERR_MSG(extack, "the dirty table cannot be written: check the device, do not format");
 	else
 		publish_all(tier);
+	mutex_unlock(&bc_dirty_claim_mutex);
 	return ret;
 }
 

@@ -819,6 +819,13 @@ static int dirty_get(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len ?: ret;
 }
 
+/* One with the longest names must fit the first answer, which is made before anybody reads. */
+static int dirty_start(struct netlink_callback *cb)
+{
+	cb->min_dump_alloc = 2 * (BC_NL_PATH_MAX + BC_NAME_SOURCE_MAX) + PAGE_SIZE;
+	return 0;
+}
+
 #define BC_DO(_cmd, _fn)	{ .cmd = (_cmd), .doit = (_fn) }
 #define BC_DUMP(_cmd, _fn)	{ .cmd = (_cmd), .dumpit = (_fn) }
 
@@ -843,7 +850,10 @@ static const struct genl_small_ops bc_ops[] = {
 	BC_DO(BC_CMD_DISK_DETACH, bc_netlink_disk_detach),
 	BC_DO(BC_CMD_DISK_REFRESH, bc_netlink_disk_refresh),
 	BC_DUMP(BC_CMD_DISK_GET, bc_netlink_disk_get),
-	BC_DUMP(BC_CMD_DIRTY_GET, dirty_get),
+};
+
+static const struct genl_ops bc_long_ops[] = {
+	{ .cmd = BC_CMD_DIRTY_GET, .start = dirty_start, .dumpit = dirty_get },
 };
 
 static const struct genl_multicast_group bc_groups[] = {
@@ -859,6 +869,8 @@ static struct genl_family bc_family __ro_after_init = {
 	.module = THIS_MODULE,
 	.small_ops = bc_ops,
 	.n_small_ops = ARRAY_SIZE(bc_ops),
+	.ops = bc_long_ops,
+	.n_ops = ARRAY_SIZE(bc_long_ops),
 	.resv_start_op = BC_CMD_MAX + 1,
 	.mcgrps = bc_groups,
 	.n_mcgrps = ARRAY_SIZE(bc_groups),

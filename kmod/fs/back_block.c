@@ -218,6 +218,7 @@ int bc_back_adopt(struct address_space *mapping, struct bc_dirty *dirty)
 		return 0;
 	/* First: what comes while we look is found the next time. */
 	WRITE_ONCE(bi->stray, false);
+	/* Pairs with the page cache's lock, in which a page is tagged before that is set. */
 	smp_mb();
 	while (!ret && next_dirty_page(mapping, &index)) {
 		block = index / BC_BACK_PAGES;

@@ -331,7 +331,7 @@ out:
 	return error;
 }
 
-/* Pages that were made behind the end, by readers who saw one that was farther, are not valid. */
+/* Pages behind the old end that somebody reads already are zeroes, as nothing of them is stored. */
 static void grow(struct inode *inode, struct inode *mapping, struct bc_dirty *dirty, loff_t old,
 		 loff_t size)
 {
@@ -358,11 +358,10 @@ int bc_back_resize(struct inode *inode, struct bc_dirty *dirty, loff_t size)
 	if (IS_ERR(mapping))
 		return PTR_ERR(mapping);
 	old = i_size_read(mapping);
-	if (size < old) {
+	if (size < old)
 		error = shrink(inode, mapping, dirty, size);
-	} else if (size > old) {
+	else if (size > old)
 		grow(inode, mapping, dirty, old, size);
-	}
 	if (!error)
 		touch(inode, dirty);
 	iput(mapping);
