@@ -178,8 +178,8 @@ struct bc_ioc_done {
  * @object_size: out: bytes of the object as of the cut
  * @step: out: commit step that the cut is of; grows with each change of the object
  *
- * Fails with EBUSY if there is a flush of it already, with EAGAIN if it is being cut off just now:
- * again later.
+ * Fails with EBUSY if there is a flush of it already, with EAGAIN if it is being cut off, renamed
+ * or removed just now: again later.
  */
 struct bc_ioc_flush_begin {
 	__u32 size;
