@@ -145,12 +145,14 @@ bool bc_dirty_next_dirty(struct bc_dirty *dirty, u64 *block, u64 last);
  *	dirty again, and so must its folios be.
  * @count: of @folio
  * @folio: the front end's, a page each, in order, from the block's first on
+ * @copy: a copy is to be written: devices may write to the folios
  * @flags: REQ_* that are added to the request's
  */
 struct bc_dirty_write {
 	struct bc_dirty *dirty;
 	void (*done)(struct bc_dirty_write *write, int error);
 	u32 count;
+	bool copy;
 	struct folio *folio[BC_DIRTY_PAGES];
 	blk_opf_t flags;
 	/* The engine's: */
@@ -176,8 +178,8 @@ struct bc_dirty_write {
 struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u32 length);
 
 /*
- * Its folios are in writeback, and stable until done(), but for what a device writes into pages
- * that are pinned: of these a copy is written. Until here the block is found by
+ * Its folios are in writeback, and stable until done(), or @copy says so. Until here the block is
+ * found by
  * bc_dirty_next_dirty(): who looks for dirty blocks and does not find it finds the writeback.
  */
 void bc_dirty_write_submit(struct bc_dirty_write *write);
@@ -267,6 +269,12 @@ void bc_dirty_unhold(struct bc_dirty *dirty);
  * was written last counts. May sleep.
  */
 void bc_dirty_supersede(struct bc_dirty *dirty, bool superseded);
+
+/*
+ * A rename of @other over it failed, and it is not known what @other's tier says of it: if both turn
+ * up, neither is to be taken for replaced. May sleep.
+ */
+void bc_dirty_survived(struct bc_dirty *dirty, const struct bc_dirty *other);
 
 /* May the lower, or the store, have a file of its name? */
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty);

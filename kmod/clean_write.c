@@ -275,7 +275,7 @@ static void write_batch(struct bc_tier *tier, struct bc_clean_batch *batch)
 	read_batch(tier, batch);
 	if (!change_batch(tier, batch))
 		return;
-	ret = blkdev_issue_flush(tier->bdev.bdev);
+	ret = bc_dirty_flush_device(tier);
 	if (ret) {
 		batch->error = ret;
 		batch->failures = MAX_FAILURES;

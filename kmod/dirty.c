@@ -420,7 +420,7 @@ struct bc_dirty *bc_dirty_next(struct bc_client *client, u64 *serial)
 	spin_lock(&bc_dirty_names_lock);
 	next = after(*serial);
 	while (next && !bc_key_equal(&next->volume, &client->volume))
-		next = after(next->serial);
+		next = rb_entry_safe(rb_next(&next->by_serial), struct bc_dirty, by_serial);
 	next = take_next(next, serial);
 	spin_unlock(&bc_dirty_names_lock);
 	return next;
@@ -723,26 +723,6 @@ bool bc_dirty_uncommitted(struct bc_dirty *dirty)
 	      xa_marked(&dirty->blocks, BC_DIRTY_CACHED);
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 	return any;
-}
-
-bool bc_dirty_lost(struct bc_dirty *dirty)
-{
-	struct bc_dirty_block *b;
-	unsigned long index, flags;
-	bool any = false;
-
-	/* Nobody can make one dirty: there is no page. */
-	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_CACHED) {
-		xa_lock_irqsave(&dirty->blocks, flags);
-		__xa_clear_mark(&dirty->blocks, index, BC_DIRTY_CACHED);
-		any = true;
-		xa_unlock_irqrestore(&dirty->blocks, flags);
-	}
-	if (!any || READ_ONCE(dirty->unlinked))
-		return false;
-	if (READ_ONCE(dirty->durable_size) < dirty->attr.size)
-		bc_dirty_set_size(dirty, READ_ONCE(dirty->durable_size));
-	return true;
 }
 
 int bc_dirty_init(void)

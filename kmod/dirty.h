@@ -238,6 +238,15 @@ struct netlink_ext_ack;
 /* Read the table and find out what is there; frames are taken. Return: 0 or errno. */
 int bc_dirty_load(struct bc_tier *tier, struct netlink_ext_ack *extack);
 
+/* Is it too late for it to come? Return: 0, or -EBUSY if a mount writes back what it has. */
+int bc_dirty_late(struct bc_tier *tier, struct netlink_ext_ack *extack);
+
+/* Those that nobody has any more give back what they had, now. May sleep. */
+void bc_dirty_settle(void);
+
+/* Is the table as the device says it is? @check: out: for the superblock. Nothing is to come. */
+bool bc_dirty_close(struct bc_tier *tier, u32 *check);
+
 /* Clear what is dead, once the superblock was written, and let objects be found. */
 int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack);
 
@@ -282,6 +291,7 @@ void bc_dirty_io_exit(void);
 
 /* dirty_commit.c */
 int bc_dirty_write_units(struct bc_tier *tier, u64 except);
+int bc_dirty_flush_device(struct bc_tier *tier);
 int bc_dirty_clear(struct bc_dirty *dirty);
 void bc_dirty_lock(struct bc_dirty *dirty);
 int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed);

@@ -249,13 +249,20 @@ static void name_durable(struct bc_dirty *dirty, const struct bc_dirty_name *nam
 	dirty->step = name->step;
 }
 
-/* What was written before may be lost then, and would not be written again: it was clean. */
-static int flush_device(struct bc_tier *tier)
+/**
+ * bc_dirty_flush_device - make durable what the device has been given
+ * @tier: tier
+ *
+ * If that fails, what was written before may be lost, and would not be written again: it is clean.
+ * Others' flushes tell no less of it. Return: 0 or errno: then the table is given up.
+ */
+int bc_dirty_flush_device(struct bc_tier *tier)
 {
 	int ret = blkdev_issue_flush(tier->bdev.bdev);
 
-	bc_tier_io_result(tier, WRITE, ret);
-	return ret ? give_up(tier, ret) : 0;
+	if (ret && tier->dirty.used)
+		give_up(tier, ret);
+	return ret;
 }
 
 /*
@@ -272,7 +279,7 @@ static int commit_cut(struct bc_dirty *dirty, const struct bc_dirty_attr *attr)
 	fill_name(dirty, attr, min(dirty->durable_size, dirty->cut.size), dirty->path, &name);
 	ret = write_name(dirty, &name, &desc);
 	if (!ret)
-		ret = flush_device(tier);
+		ret = bc_dirty_flush_device(tier);
 	if (ret)
 		return ret;
 	bc_dtable_set(&tier->dirty.table, dirty->name_slot, &desc);
@@ -352,17 +359,12 @@ static int commit_data(struct bc_dirty *dirty, const struct bc_dirty_attr *attr,
 	struct bc_dirty_desc desc;
 	int ret;
 
-	/* What was written since the store's cut is not what the store has. */
-	if (collect(dirty) && dirty->state == BC_NAME_COMMITTED)
-		dirty->state = BC_NAME_READY;
 	fill_name(dirty, attr, size, path, &name);
 	ret = write_name(dirty, &name, &desc);
 	if (!ret)
-		ret = flush_device(tier);
-	if (ret) {
-		settle(dirty, false);
+		ret = bc_dirty_flush_device(tier);
+	if (ret)
 		return ret;
-	}
 	describe(dirty);
 	/* The name last: its size is that of bytes that are there. */
 	ret = bc_dirty_write_units(tier, bc_dtable_unit_of(dirty->name_slot));
@@ -403,11 +405,18 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool commi
 		ret = take_name_place(dirty);
 	if (ret)
 		return ret;
+	/* In this order: a block that is cut off in between goes by the new size. */
+	if (collect(dirty))
+		/* What was written since the store's cut is not what the store has. */
+		committed = false;
 	take_attr(dirty, committed, &attr);
 	if (dirty->cut.seq && dirty->name_durable)
 		ret = commit_cut(dirty, &attr);
 	if (!ret)
 		ret = commit_data(dirty, &attr, min(size, attr.size), path);
+	/* Of a table that failed it is not known what it says. */
+	if (ret && !dirty->tier->dirty.failed)
+		settle(dirty, false);
 	/* Appended to since @size was looked at: the rest is for the next one, written or not. */
 	if (ret || size < attr.size)
 		WRITE_ONCE(dirty->attr_changed, true);
@@ -502,29 +511,30 @@ int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed)
 	return commit(dirty, size, dirty->path, committed);
 }
 
-static void forget_ack(struct bc_dirty *dirty)
-{
-	dirty->acked_seq = 0;
-	dirty->acked_size = 0;
-	dirty->acked_last_modified = 0;
-	memset(dirty->acked_etag, 0, sizeof(dirty->acked_etag));
-}
-
-/* What the store has is about to go: a crash must not leave a name that says it is there. */
+/*
+ * What the store has is about to go: a crash must not leave a name that says it is there. Without
+ * room for another name block it may: the one who has no room wants to remove files.
+ */
 static int forget_store(struct bc_dirty *dirty)
 {
-	enum bc_name_base base = dirty->base;
-	int ret = 0;
+	char etag[sizeof(dirty->acked_etag)];
+	u64 seq = dirty->acked_seq, size = dirty->acked_size;
+	int ret;
 
-	if (base == BC_BASE_NONE)
+	if (dirty->base != BC_BASE_ETAG)
 		return 0;
+	memcpy(etag, dirty->acked_etag, sizeof(etag));
+	memset(dirty->acked_etag, 0, sizeof(etag));
+	dirty->acked_seq = 0;
+	dirty->acked_size = 0;
 	dirty->base = BC_BASE_UNKNOWN;
-	if (dirty->name_durable && base == BC_BASE_ETAG)
-		ret = bc_dirty_commit_acked(dirty, false);
-	if (ret)
-		dirty->base = base;
-	else
-		forget_ack(dirty);
+	ret = bc_dirty_commit_acked(dirty, false);
+	if (!ret || ret == -ENOSPC)
+		return 0;
+	memcpy(dirty->acked_etag, etag, sizeof(etag));
+	dirty->acked_seq = seq;
+	dirty->acked_size = size;
+	dirty->base = BC_BASE_ETAG;
 	return ret;
 }
 
@@ -543,8 +553,22 @@ int bc_dirty_hold(struct bc_dirty *dirty)
 
 void bc_dirty_unhold(struct bc_dirty *dirty)
 {
+	bool named;
+
 	mutex_lock(&dirty->tier->dirty.mutex);
 	dirty->held = false;
+	named = !dirty->unlinked && dirty->name_durable;
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	/* What the store had of it may be gone. */
+	if (named)
+		bc_netlink_announce_dirty(dirty);
+}
+
+void bc_dirty_survived(struct bc_dirty *dirty, const struct bc_dirty *other)
+{
+	mutex_lock(&dirty->tier->dirty.mutex);
+	dirty->replaces = other->generation;
+	WRITE_ONCE(dirty->attr_changed, true);
 	mutex_unlock(&dirty->tier->dirty.mutex);
 }
 
@@ -553,8 +577,11 @@ void bc_dirty_supersede(struct bc_dirty *dirty, bool superseded)
 	mutex_lock(&dirty->tier->dirty.mutex);
 	WRITE_ONCE(dirty->superseded, superseded);
 	mutex_unlock(&dirty->tier->dirty.mutex);
-	if (!superseded)
-		wake_up_var(&dirty->superseded);
+	if (superseded)
+		return;
+	/* Who waits looks at it after he is in the queue. */
+	smp_mb();
+	wake_up_var(&dirty->superseded);
 }
 
 /* --- truncation */
@@ -696,6 +723,56 @@ void bc_dirty_replaced(struct bc_dirty *dirty)
 	mutex_lock(&store->mutex);
 	set_unlinked(dirty);
 	mutex_unlock(&store->mutex);
+}
+
+/* What was written and never became durable is nobody's. */
+static void revert_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
+{
+	struct bc_place left = {};
+	u64 start = b->block << BC_BLOCK_SHIFT;
+
+	xa_lock_irq(&dirty->blocks);
+	if (!bc_place_equal(&b->cur.place, &b->durable.place))
+		left = b->cur.place;
+	b->cur = b->durable;
+	b->valid = b->durable.length;
+	b->verified = false;
+	if (dirty->cut.seq >= b->durable.seq && dirty->cut.size < start + b->valid)
+		b->valid = dirty->cut.size > start ? dirty->cut.size - start : 0;
+	__xa_clear_mark(&dirty->blocks, b->block, BC_DIRTY_WRITTEN);
+	__xa_clear_mark(&dirty->blocks, b->block, BC_DIRTY_CACHED);
+	xa_unlock_irq(&dirty->blocks);
+	bc_dirty_release_place(dirty->tier, &left);
+}
+
+/* There are no pages, so nobody can make a block dirty, or cut one off. */
+static void revert(struct bc_dirty *dirty)
+{
+	struct bc_dirty_block *b;
+	unsigned long index;
+
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_WRITTEN)
+		revert_block(dirty, b);
+	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_CACHED)
+		revert_block(dirty, b);
+	if (dirty->durable_size < dirty->attr.size)
+		bc_dirty_set_size(dirty, dirty->durable_size);
+}
+
+bool bc_dirty_lost(struct bc_dirty *dirty)
+{
+	bool lost;
+
+	if (!xa_marked(&dirty->blocks, BC_DIRTY_CACHED) || READ_ONCE(dirty->unlinked))
+		return false;
+	mutex_lock(&dirty->tier->dirty.mutex);
+	lost = !dirty->unlinked;
+	/* Of a table that failed nobody knows what is durable. */
+	if (lost && !dirty->tier->dirty.failed)
+		revert(dirty);
+	mutex_unlock(&dirty->tier->dirty.mutex);
+	bc_dirty_freed(dirty->tier);
+	return lost;
 }
 
 /* Take all blocks' descriptors from the table. */

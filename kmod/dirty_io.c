@@ -133,6 +133,7 @@ struct bc_dirty_write *bc_dirty_write_begin(struct bc_dirty *dirty, u64 block, u
 	write->block = b;
 	write->length = length;
 	write->count = 0;
+	write->copy = false;
 	write->flags = 0;
 	write->bounce = NULL;
 	return write;
@@ -148,17 +149,6 @@ static void clear_mark(struct bc_dirty_write *write)
 	__xa_clear_mark(&dirty->blocks, write->block->block, BC_DIRTY_CACHED);
 	dirty->under_way++;
 	xa_unlock_irqrestore(&dirty->blocks, flags);
-}
-
-static bool is_pinned(const struct bc_dirty_write *write)
-{
-	u32 i;
-
-	for (i = 0; i < write->count; i++) {
-		if (folio_maybe_dma_pinned(write->folio[i]))
-			return true;
-	}
-	return false;
 }
 
 /* A copy that has what its checksum says, whatever a device writes meanwhile. */
@@ -187,7 +177,7 @@ void bc_dirty_write_submit(struct bc_dirty_write *write)
 	struct bio *bio = &write->bio;
 
 	clear_mark(write);
-	if (is_pinned(write))
+	if (write->copy)
 		add_copies(write);
 	else
 		add_folios(write);

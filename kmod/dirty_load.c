@@ -39,6 +39,39 @@ static int torn(struct bc_tier *tier, u64 unit)
 	return bc_dtable_rewrite(&tier->dirty.table, unit);
 }
 
+/* One bad sector is a damaged copy. Return: 0, or errno if all of them are bad. */
+static int read_singly(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 offset,
+		       u32 copies)
+{
+	u32 i, bad = 0;
+	int ret = 0;
+
+	for (i = 0; i < copies; i++) {
+		ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, offset + (i << BC_UNIT_SHIFT),
+				      &window[i], BC_UNIT_SIZE);
+		if (!ret)
+			continue;
+		if (!bc_meta_bad_place(ret))
+			return ret;
+		memset(&window[i], 0, sizeof(window[i]));
+		bad++;
+	}
+	return bad == copies ? ret : 0;
+}
+
+static int read_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 first,
+		       u32 count)
+{
+	u64 offset = tier->super.layout.dirty_offset +
+		     ((BC_DIRTY_COPIES * first) << BC_UNIT_SHIFT);
+	u32 copies = BC_DIRTY_COPIES * count;
+	int ret;
+
+	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, offset, window,
+			      copies << BC_UNIT_SHIFT);
+	return bc_meta_bad_place(ret) ? read_singly(tier, window, offset, copies) : ret;
+}
+
 static int load_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 first,
 		       u32 count)
 {
@@ -46,9 +79,7 @@ static int load_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, 
 	u32 i;
 	int ret;
 
-	ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, 0 + layout->dirty_offset +
-			      ((BC_DIRTY_COPIES * first) << BC_UNIT_SHIFT), window,
-			      (BC_DIRTY_COPIES * count) << BC_UNIT_SHIFT);
+	ret = read_window(tier, window, first, count);
 	for (i = 0; i < count && ret >= 0; i++) {
 		ret = bc_dtable_load(&tier->dirty.table, first + i, &window[BC_DIRTY_COPIES * i],
 				     layout, tier->super.seq_reserved, tier->super.uuid);
@@ -199,7 +230,8 @@ static void set_name(struct bc_dirty *dirty, const struct bc_dirty_found *found,
 	dirty->step = name->step;
 	dirty->replaces = name->replaces;
 	dirty->state = name->state;
-	dirty->base = name->base;
+	/* An upload may have been under way: what it made, the store has. */
+	dirty->base = name->base == BC_BASE_NONE ? BC_BASE_UNKNOWN : name->base;
 	dirty->acked_seq = name->acked_seq;
 	dirty->acked_size = name->acked_size;
 	dirty->acked_last_modified = name->acked_last_modified;
@@ -357,13 +389,16 @@ static bool is_late(struct bc_tier *tier)
 static int publish_replaced(struct bc_dirty *dirty)
 {
 	struct bc_dirty *other = bc_dirty_same_path(dirty);
+	bool replaced, replaces;
 	int ret = -EEXIST;
 
 	if (!other)
 		return bc_dirty_publish(dirty);
-	if (bc_key_equal(&other->replaces, &dirty->generation)) {
+	replaced = bc_key_equal(&other->replaces, &dirty->generation);
+	replaces = bc_key_equal(&dirty->replaces, &other->generation);
+	if (replaced && !replaces) {
 		ret = bc_dirty_unlink(dirty);
-	} else if (bc_key_equal(&dirty->replaces, &other->generation)) {
+	} else if (replaces && !replaced) {
 		ret = bc_dirty_unlink(other);
 		ret = ret ?: bc_dirty_publish(dirty);
 	}
@@ -392,16 +427,38 @@ static void publish_all(struct bc_tier *tier)
 	}
 }
 
+int bc_dirty_late(struct bc_tier *tier, struct netlink_ext_ack *extack)
+{
+	if (!is_late(tier))
+		return 0;
+	NL_SET_ERR_MSG(extack, "tier has data not in Blob yet, of a volume that is mounted with write=back: unmount that first");
+	return -EBUSY;
+}
+
+void bc_dirty_settle(void)
+{
+	flush_workqueue(bc_dirty_wq);
+}
+
+bool bc_dirty_close(struct bc_tier *tier, u32 *check)
+{
+	bool good;
+
+	mutex_lock(&tier->dirty.mutex);
+	good = !tier->dirty.failed;
+	*check = bc_dtable_check(&tier->dirty.table);
+	mutex_unlock(&tier->dirty.mutex);
+	return good;
+}
+
 int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
 {
 	int ret;
 
 	mutex_lock(&bc_dirty_claim_mutex);
-	if (is_late(tier)) {
-		NL_SET_ERR_MSG(extack, "tier has data not in Blob yet, of a volume that is mounted with write=back: unmount that first");
-		mutex_unlock(&bc_dirty_claim_mutex);
-		return -EBUSY;
-	}
+	ret = bc_dirty_late(tier, extack);
+	if (ret)
+		goto out;
 	mutex_lock(&tier->dirty.mutex);
 	ret = bc_dirty_write_units(tier, U64_MAX);
 	mutex_unlock(&tier->dirty.mutex);
@@ -409,6 +466,7 @@ int bc_dirty_load_finish(struct bc_tier *tier, struct netlink_ext_ack *extack)
 		NL_SET_ERR_MSG(extack, "the dirty table cannot be written: check the device, do not format");
 	else
 		publish_all(tier);
+out:
 	mutex_unlock(&bc_dirty_claim_mutex);
 	return ret;
 }

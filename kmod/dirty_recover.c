@@ -33,12 +33,11 @@ static int by_object(const void *a, const void *b)
 static int collect(struct bc_dirty_recovery *recovery)
 {
 	const struct bc_dtable *table = recovery->table;
-	u32 number, size = bc_dtable_size(table);
+	u32 number, names = 0, size = bc_dtable_size(table);
 
 	recovery->found = bc_table_alloc(max(table->count, 1U), sizeof(*recovery->found));
-	recovery->object = bc_table_alloc(max(table->count, 1U), sizeof(*recovery->object));
 	recovery->buffer = kvcalloc(1, ALIGN(BC_NAME_BYTES_MAX, (size_t)BC_UNIT_SIZE), GFP_KERNEL);
-	if (!recovery->found || !recovery->object || !recovery->buffer)
+	if (!recovery->found || !recovery->buffer)
 		return -ENOMEM;
 	for (number = 0; number < size && recovery->count < table->count; number++) {
 		struct bc_dirty_found *found = &recovery->found[recovery->count];
@@ -47,8 +46,13 @@ static int collect(struct bc_dirty_recovery *recovery)
 			continue;
 		found->number = number;
 		recovery->count++;
+		names += !is_data(found);
 		cond_resched();
 	}
+	/* One each, at most. */
+	recovery->object = bc_table_alloc(max(names, 1U), sizeof(*recovery->object));
+	if (!recovery->object)
+		return -ENOMEM;
 	sort(recovery->found, recovery->count, sizeof(*recovery->found), by_object, NULL);
 	return 0;
 }
@@ -196,7 +200,10 @@ static int by_path(const void *a, const void *b)
 /* Does one of them say that it has the other's name? By sequence it is the same, if all is well. */
 static bool replaces(const struct bc_dirty_name *winner, const struct bc_dirty_name *loser)
 {
-	return bc_key_equal(&winner->replaces, &loser->generation);
+	static const struct bc_key none;
+
+	return bc_key_equal(&winner->replaces, &loser->generation) &&
+	       !bc_key_equal(&winner->replaces, &none);
 }
 
 static int judge_paths(struct bc_dirty_recovery *recovery)
@@ -237,6 +244,9 @@ static int compare_places(const void *a, const void *b)
 	return compare_u64(x->frame, y->frame) ?: compare_u64(x->slot, y->slot);
 }
 
+/* Of looking for descriptors that claim one block. */
+#define ROUNDS_MAX	16
+
 static u32 collect_places(struct bc_dirty_recovery *recovery, struct by_place *sorted)
 {
 	u32 i, o, count = 0;
@@ -272,11 +282,14 @@ static int judge_places(struct bc_dirty_recovery *recovery)
 {
 	struct by_place *sorted = bc_table_alloc(max(recovery->count, 1U), sizeof(*sorted));
 	bool changed = true;
-	u32 i, count;
+	u32 i, count, round;
 
 	if (!sorted)
 		return -ENOMEM;
-	while (changed) {
+	for (round = 0; changed; round++) {
+		/* Each round takes time, and somebody may have made a table of many. */
+		for (i = 0; round == ROUNDS_MAX && i < recovery->objects; i++)
+			set_aside(recovery, &recovery->object[i]);
 		changed = false;
 		count = collect_places(recovery, sorted);
 		for (i = 1; i < count; i++) {

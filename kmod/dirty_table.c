@@ -140,7 +140,9 @@ int bc_dtable_load(struct bc_dtable *table, u64 unit, const struct bc_disk_dirty
 	table->generation[unit] = le64_to_cpu(copies[copy].head.generation);
 	if (!load_descs(table, unit, layout, seq_end))
 		return BC_DTABLE_DAMAGED;
-	return found[!copy] == -EBADMSG ? BC_DTABLE_TORN : BC_DTABLE_VALID;
+	/* From the second write on there is an older copy, or was. */
+	return found[!copy] && (found[!copy] == -EBADMSG || table->generation[unit] > 1) ?
+	       BC_DTABLE_TORN : BC_DTABLE_VALID;
 }
 
 static u32 take_of(struct bc_dtable *table, u64 unit)

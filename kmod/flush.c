@@ -103,7 +103,7 @@ static int begin_locked(struct bc_dirty *dirty, u64 owner)
 		return -ENOENT;
 	if (flush->active)
 		return -EBUSY;
-	if (dirty->held)
+	if (dirty->held || dirty->superseded)
 		return -EAGAIN;
 	/* What was cut off and is not durably gone would count as the cut's. */
 	if (dirty->cut.seq)
@@ -326,6 +326,13 @@ out:
 	return ret;
 }
 
+/* It is over, and nobody knows whether the store has something of it. */
+static void be_unsure(struct bc_dirty *dirty)
+{
+	if (dirty->base == BC_BASE_NONE)
+		dirty->base = BC_BASE_UNKNOWN;
+}
+
 /* The store has the cut. Return: 0 or errno. */
 static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 {
@@ -334,8 +341,10 @@ static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 
 	if (dirty->unlinked)
 		return -ENOENT;
-	if (flush->renamed || flush->broken)
+	if (flush->renamed || flush->broken) {
+		be_unsure(dirty);
 		return -ESTALE;
+	}
 	dirty->acked_seq = flush->cut;
 	dirty->acked_size = flush->size;
 	dirty->acked_last_modified = end->last_modified;
@@ -355,6 +364,8 @@ static int end_locked(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end
 		return -ESTALE;
 	if (end->flags & BC_FLUSH_COMMITTED)
 		ret = take_ack(dirty, end);
+	else
+		be_unsure(dirty);
 	bc_flush_drop(dirty);
 	return ret;
 }
@@ -380,8 +391,10 @@ static void give_up(struct bc_dirty *dirty, u64 owner)
 {
 	down_write(&dirty->flush_sem);
 	mutex_lock(&dirty->tier->dirty.mutex);
-	if (dirty->flush.active && dirty->flush.owner == owner)
+	if (dirty->flush.active && dirty->flush.owner == owner) {
+		be_unsure(dirty);
 		bc_flush_drop(dirty);
+	}
 	mutex_unlock(&dirty->tier->dirty.mutex);
 	up_write(&dirty->flush_sem);
 }

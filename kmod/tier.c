@@ -246,6 +246,10 @@ static int attach(struct bc_tier *tier, const char *path, struct netlink_ext_ack
 	if (ret)
 		goto err_free;
 	bc_identities_load(tier);
+	/* Before anything is written; it is asked again when it counts. */
+	ret = bc_dirty_late(tier, extack);
+	if (ret)
+		goto err_free;
 	ret = mark_attached(tier);
 	if (ret) {
 		NL_SET_ERR_MSG(extack, "superblock cannot be written: is the device read-only or failing?");
@@ -325,19 +329,20 @@ static void unpublish(struct bc_tier *tier)
 static int close_tables(struct bc_tier *tier)
 {
 	int ret = bc_clean_write(tier), then;
+	u32 check;
 
 	/* A few bad places of the one are none of the other. */
 	if (ret && !bc_meta_bad_place(ret))
 		return ret;
 	then = bc_identities_save(tier, true);
 	if (!then)
-		then = blkdev_issue_flush(tier->bdev.bdev);
+		then = bc_dirty_flush_device(tier);
 	if (ret || then)
 		return ret ?: then;
 	/* What the device says is not what we know: the next attach recovers what it finds. */
-	if (tier->dirty.failed)
+	if (!bc_dirty_close(tier, &check))
 		return 0;
-	tier->super.dirty_check = bc_dtable_check(&tier->dirty.table);
+	tier->super.dirty_check = check;
 	tier->super.state |= BC_SUPER_CLEAN;
 	return write_super(tier);
 }
@@ -361,6 +366,7 @@ int bc_tier_detach(const char *path, struct netlink_ext_ack *extack)
 		goto out;
 	}
 	unpublish(tier);
+	bc_dirty_settle();
 	ret = close_tables(tier);
 	if (ret)
 		NL_SET_ERR_MSG(extack, "detached, but its tables could not be written: chunks stored last are lost");

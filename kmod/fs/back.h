@@ -75,7 +75,7 @@ void bc_back_stop(struct bc_mount *mount);
 void bc_back_closed(struct bc_mount *mount);
 struct inode *bc_back_mapping(struct super_block *sb, struct bc_dirty *dirty);
 struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirty);
-int bc_back_sync_all(struct super_block *sb);
+int bc_back_sync_all(struct super_block *sb, bool wait);
 int bc_back_sync_dir(struct dentry *dir);
 void bc_back_forget(struct inode *inode);
 bool bc_back_drop(struct inode *inode);

@@ -162,7 +162,7 @@ void bc_back_dirty(struct address_space *mapping, struct bc_dirty *dirty, u64 bl
 		filemap_dirty_folio(mapping, locked->folio[i]);
 }
 
-/* Have a block written again, as it is. */
+/* Have a block written again, as it is. With the invalidate lock: it is not cut off meanwhile. */
 static int dirty_block(struct address_space *mapping, struct bc_dirty *dirty, u64 block)
 {
 	struct bc_back_block locked;
@@ -222,8 +222,10 @@ int bc_back_adopt(struct address_space *mapping, struct bc_dirty *dirty)
 	smp_mb();
 	while (!ret && next_dirty_page(mapping, &index)) {
 		block = index / BC_BACK_PAGES;
-		if (!bc_dirty_is(dirty, block))
-			ret = dirty_block(mapping, dirty, block);
+		/* One that is dirty, too: it may be that it is being written, as it was. */
+		filemap_invalidate_lock_shared(mapping);
+		ret = dirty_block(mapping, dirty, block);
+		filemap_invalidate_unlock_shared(mapping);
 		index = (block + 1) * BC_BACK_PAGES;
 	}
 	if (ret)

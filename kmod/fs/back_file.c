@@ -53,8 +53,8 @@ int bc_back_sync(struct inode *mapping, struct bc_dirty *dirty,
 			error = filemap_write_and_wait(mapping->i_mapping);
 		if (!error)
 			error = bc_dirty_commit(dirty, &point, rename);
-	} while (error == -EAGAIN);
-	return error;
+	} while (error == -EAGAIN && !fatal_signal_pending(current));
+	return error == -EAGAIN ? -EINTR : error;
 }
 
 static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
@@ -72,8 +72,8 @@ static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 			error = file_write_and_wait_range(file, 0, LLONG_MAX);
 		if (!error)
 			error = bc_dirty_commit(dirty, &point, NULL);
-	} while (error == -EAGAIN);
-	return error;
+	} while (error == -EAGAIN && !fatal_signal_pending(current));
+	return error == -EAGAIN ? -EINTR : error;
 }
 
 static ssize_t read_iter(struct kiocb *iocb, struct iov_iter *to)
@@ -262,6 +262,8 @@ static const struct vm_operations_struct vm_operations = {
 static int mmap(struct file *file, struct vm_area_struct *vma)
 {
 	file_accessed(file);
+	if (vma->vm_flags & VM_SHARED && vma->vm_flags & VM_MAYWRITE)
+		WRITE_ONCE(BC_I(file->f_mapping->host)->mapped, true);
 	vma->vm_ops = &vm_operations;
 	return 0;
 }

@@ -172,13 +172,15 @@ struct inode *bc_back_mapping_find(struct super_block *sb, struct bc_dirty *dirt
  * Whoever had it open is gone, perhaps with his inode: then all of it is on the device, or was lost
  * (bc_back_forget()).
  */
-static int sync_one(struct super_block *sb, struct bc_dirty *dirty)
+static int sync_one(struct super_block *sb, struct bc_dirty *dirty, bool wait)
 {
 	struct inode *mapping = bc_back_mapping_find(sb, dirty);
 	struct bc_dirty_point point;
 	int error;
 
-	if (!bc_dirty_uncommitted(dirty) && !(mapping && READ_ONCE(BC_I(mapping)->stray))) {
+	/* What another commit has in its hands is not durable before that is over. */
+	if (!wait && !bc_dirty_uncommitted(dirty) &&
+	    !(mapping && READ_ONCE(BC_I(mapping)->stray))) {
 		iput(mapping);
 		return 0;
 	}
@@ -200,10 +202,11 @@ static int sync_one(struct super_block *sb, struct bc_dirty *dirty)
 /**
  * bc_back_sync_all - make all dirty files durable
  * @sb: superblock
+ * @wait: also for what others are about to make durable
  *
  * Return: 0, or the first errno; the others are tried all the same.
  */
-int bc_back_sync_all(struct super_block *sb)
+int bc_back_sync_all(struct super_block *sb, bool wait)
 {
 	struct bc_client *client = BC_M(sb)->client;
 	struct bc_dirty *dirty;
@@ -211,7 +214,7 @@ int bc_back_sync_all(struct super_block *sb)
 	u64 serial = 0;
 
 	while ((dirty = bc_dirty_next(client, &serial))) {
-		one = sync_one(sb, dirty);
+		one = sync_one(sb, dirty, wait);
 		error = error ?: one;
 		bc_dirty_put(dirty);
 		cond_resched();
@@ -236,7 +239,7 @@ int bc_back_sync_dir(struct dentry *dir)
 	if (IS_ERR(path))
 		return PTR_ERR(path);
 	while ((dirty = bc_dirty_next_in(client, path, &serial))) {
-		one = sync_one(dir->d_sb, dirty);
+		one = sync_one(dir->d_sb, dirty, true);
 		error = error ?: one;
 		bc_dirty_put(dirty);
 	}
@@ -280,7 +283,7 @@ static void commit_work(struct work_struct *work)
 	struct bc_mount *mount = container_of(to_delayed_work(work), struct bc_mount, back_work);
 
 	clear_bit(BC_MOUNT_BACK_SOON, &mount->flags);
-	bc_back_sync_all(mount->sb);
+	bc_back_sync_all(mount->sb, false);
 	/* Unless a file was closed meanwhile. */
 	queue_delayed_work(bc_calls_wq, &mount->back_work, COMMIT_EVERY);
 }

@@ -262,6 +262,8 @@ static int rename_durably(struct dentry *old, struct dentry *new, const char *pa
 	error = bc_back_sync(mapping, dirty, &rename);
 	if (!error && d_is_positive(new))
 		replaced(new);
+	if (rename.victim && error)
+		bc_dirty_survived(rename.victim, dirty);
 	if (rename.victim)
 		bc_dirty_supersede(rename.victim, false);
 	iput(mapping);

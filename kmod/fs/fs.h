@@ -190,6 +190,7 @@ enum bc_inode_kind {
  * @key: with @kind, what it is found by
  * @dirty: object of a dirty file, visible or mapping, with a reference; else NULL. Once it is set
  *	@key is its generation.
+ * @mapped: mapping, of a dirty file: somebody may have, or have had, pages of it to write to
  * @stray: mapping: pages of it were made dirty that no dirty block has, see bc_back_adopt()
  * @attr: visible: what the lower said last
  * @asked_ns: visible: boot clock before it was asked for that
@@ -212,7 +213,7 @@ struct bc_inode {
 	enum bc_inode_kind kind;
 	struct bc_key key;
 	struct bc_dirty *dirty;
-	bool stray;
+	bool stray, mapped;
 	union {
 		struct {
 			struct bc_lower_attr attr;

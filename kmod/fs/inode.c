@@ -32,6 +32,7 @@ static struct inode *bc_alloc_inode(struct super_block *sb)
 	bi->kind = BC_INODE_VISIBLE;
 	bi->dirty = NULL;
 	bi->stray = false;
+	bi->mapped = false;
 	memset(&bi->attr, 0, sizeof(bi->attr));
 	bi->asked_ns = S64_MIN;
 	bi->path = NULL;
@@ -117,7 +118,7 @@ static int sync_fs(struct super_block *sb, int wait)
 	int error = 0, lower;
 
 	if (wait && bc_is_back(sb))
-		error = bc_back_sync_all(sb);
+		error = bc_back_sync_all(sb, true);
 	/* Of what is written through nothing of ours is dirty; the lower may be. */
 	if (!wait || !test_bit(BC_MOUNT_WRITABLE, &mount->flags) ||
 	    test_bit(BC_MOUNT_DEAD, &mount->flags))

@@ -170,22 +170,24 @@ static struct file *open_for_write(struct file *file)
 	return lower;
 }
 
-/* Return: false if the file is written back: who made it so saw no writer. */
-static bool become_writer(struct bc_inode *visible)
+/* Return: 0; 1 if the file is written back: who made it so saw no writer; or -EINTR. */
+static int become_writer(struct bc_inode *visible)
 {
 	struct inode *inode = &visible->vfs;
 	bool back;
 
 	if (!bc_is_back(inode->i_sb)) {
 		atomic_inc(&visible->writers);
-		return true;
+		return 0;
 	}
-	inode_lock(inode);
+	/* Who has it may wait for a lower that hangs. */
+	if (down_write_killable(&inode->i_rwsem))
+		return -EINTR;
 	back = bc_back_of(inode);
 	if (!back)
 		atomic_inc(&visible->writers);
 	inode_unlock(inode);
-	return !back;
+	return back;
 }
 
 /**
@@ -203,8 +205,9 @@ int bc_file_open_write(struct file *file)
 	int error;
 
 	/* First that there is a writer, then the identity, then the count: see open_read(). */
-	if (!become_writer(visible))
-		return 1;
+	error = become_writer(visible);
+	if (error)
+		return error;
 	if (!lower)
 		lower = open_for_write(file);
 	if (IS_ERR(lower)) {

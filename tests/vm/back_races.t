@@ -132,9 +132,9 @@ for n, data in enumerate(random_bytes):
     buffer[:] = data
     os.pwritev(raw, [buffer], n * 4 * BLOCK)
 fd = os.open(path("mapped"), os.O_RDWR | os.O_CREAT)
-os.pwrite(fd, bytes(4 * BLOCK), 0)
+os.pwrite(fd, bytes(6 * BLOCK), 0)
 os.fsync(fd)
-mapped = mmap.mmap(fd, 4 * BLOCK)
+mapped = mmap.mmap(fd, 6 * BLOCK)
 turns = [0, 0]
 
 
@@ -145,13 +145,28 @@ def into(turn, at):
     return read_into
 
 
-with Beside(into(0, 0), into(1, 2 * BLOCK)) as beside:
+def into_end():
+    try:
+        os.preadv(raw, [memoryview(mapped)[4 * BLOCK:]], 0)
+    except OSError as e:
+        # It was cut off just now.
+        if e.errno != errno.EFAULT:
+            raise
+
+
+def cut_end():
+    os.ftruncate(fd, 4 * BLOCK)
+    os.ftruncate(fd, 6 * BLOCK)
+
+
+with Beside(into(0, 0), into(1, 2 * BLOCK), into_end, cut_end) as beside:
     for n in range(150):
         os.fsync(fd)
+os.ftruncate(fd, 4 * BLOCK)
 t.ok(all(n > 10 for n in beside.count), "a device wrote into a mapping while it was made durable", beside.count)
 want = (random_bytes[turns[0] % 4][:2 * BLOCK] + random_bytes[turns[1] % 4][2 * BLOCK:])
 os.fsync(fd)
-t.ok(mapped[:] == want, "what it wrote last is there")
+t.ok(mapped[:4 * BLOCK] == want, "what it wrote last is there")
 mapped.close()
 os.close(fd)
 restart()
