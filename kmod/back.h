@@ -271,8 +271,8 @@ void bc_dirty_unhold(struct bc_dirty *dirty);
 void bc_dirty_supersede(struct bc_dirty *dirty, bool superseded);
 
 /*
- * A rename of @other over it failed, and it is not known what @other's tier says of it: if both turn
- * up, neither is to be taken for replaced. May sleep.
+ * A rename of @other over it failed, and it is not known what @other's tier says of it: if both
+ * turn up, neither is to be taken for replaced. May sleep.
  */
 void bc_dirty_survived(struct bc_dirty *dirty, const struct bc_dirty *other);
 

@@ -127,8 +127,9 @@ static void lock_rest(struct address_space *mapping, u64 block, u32 count,
 }
 
 /*
- * May a device write to the folio, of which we have one reference and the page cache another? Before
- * 6.5 direct I/O takes plain references. Others are taken for such for a moment: that costs a copy.
+ * May a device write to the folio, of which we have one reference and the page cache another?
+ * Before 6.5 direct I/O takes plain references. Others are taken for such for a moment: that costs
+ * a copy.
  */
 static bool may_change(struct folio *folio)
 {
