@@ -127,16 +127,16 @@ static void lock_rest(struct address_space *mapping, u64 block, u32 count,
 }
 
 /*
- * May a device write to the folio, of which we have one reference and the page cache another?
- * Before 6.5 direct I/O takes plain references. Others are taken for such for a moment: that costs
- * a copy.
+ * May a device write to the folio, a single page, of which we have one reference and the page cache
+ * another? Before 6.5 direct I/O takes plain references. Others are taken for such for a moment:
+ * that costs a copy.
  */
 static bool may_change(struct folio *folio)
 {
 	if (!READ_ONCE(BC_I(folio->mapping->host)->mapped))
 		return false;
 	return folio_maybe_dma_pinned(folio) ||
-	       folio_ref_count(folio) > folio_mapcount(folio) + 2;
+	       folio_ref_count(folio) > atomic_read(&folio->_mapcount) + 1 + 2;
 }
 
 static void write_folios(struct bc_back_block *locked, struct bc_dirty_write *write)
