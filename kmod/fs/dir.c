@@ -852,8 +852,8 @@ static int take_listing(struct file *file, loff_t pos)
 	return !!listing;
 }
 
-/* Return: false if the reader is full; ctx->pos then is where to go on. */
-static bool emit(struct dir_context *ctx, const struct bc_dirents *dirents)
+/* As many as the reader has room for; ctx->pos then is where to go on. */
+static void emit(struct dir_context *ctx, const struct bc_dirents *dirents)
 {
 	const struct bc_dirent *dirent;
 	u32 at = 0;
@@ -862,10 +862,9 @@ static bool emit(struct dir_context *ctx, const struct bc_dirents *dirents)
 		dirent = (const struct bc_dirent *)(dirents->entries + at);
 		ctx->pos = dirent->pos;
 		if (!dir_emit(ctx, dirent->name, dirent->length, dirent->ino, dirent->type))
-			return false;
+			return;
 	}
 	ctx->pos = dirents->pos;
-	return true;
 }
 
 static int dir_iterate(struct file *file, struct dir_context *ctx)
@@ -873,7 +872,6 @@ static int dir_iterate(struct file *file, struct dir_context *ctx)
 	struct bc_mount *mount = BC_M(file_inode(file)->i_sb);
 	struct open_dir *dir = file->private_data;
 	struct bc_dirents dirents;
-	bool more = true;
 	int error;
 
 	if (dir->abandoned)
@@ -885,20 +883,19 @@ static int dir_iterate(struct file *file, struct dir_context *ctx)
 		bc_back_emit(dir->listing, ctx);
 		return 0;
 	}
-	while (more) {
-		if (dir->abandoned)
-			return -EIO;
-		dirents.pos = ctx->pos;
-		error = bc_lower_readdir(mount, dir->lower, &dirents);
-		if (error) {
-			if (error == -EINTR || error == -ETIMEDOUT)
-				dir->abandoned = true;
-			return error;
-		}
-		more = emit(ctx, &dirents) && !dirents.end;
+	dirents.pos = ctx->pos;
+	error = bc_lower_readdir(mount, dir->lower, &dirents);
+	if (!error) {
+		/*
+		 * No more than the lower gave at once, though there may be room: what becomes of
+		 * these names before the next call tells FUSE whether to get attributes with names.
+		 */
+		emit(ctx, &dirents);
 		kvfree(dirents.entries);
+	} else if (error == -EINTR || error == -ETIMEDOUT) {
+		dir->abandoned = true;
 	}
-	return 0;
+	return error;
 }
 
 /* Positions are the lower's, whatever they mean. */
