@@ -10,6 +10,7 @@
 #include "call.h"
 
 struct workqueue_struct *bc_calls_wq;
+static struct workqueue_struct *asked_wq;	/* what callers wait for */
 
 void bc_call_put(struct bc_call *call)
 {
@@ -76,6 +77,11 @@ static struct bc_call *leave(struct bc_call *call)
 	return next;
 }
 
+static void queue(struct bc_call *call)
+{
+	queue_work(call->slow ? bc_calls_wq : asked_wq, &call->work);
+}
+
 /*
  * One work item, one call: to the workqueue an item is its address, and a new
  * call at the address of one that is freed must not wait for its work function.
@@ -88,7 +94,7 @@ static void call_work(struct work_struct *work)
 	call_run(call);
 	next = leave(call);
 	if (next)
-		queue_work(bc_calls_wq, &next->work);
+		queue(next);
 	bc_call_put(call);
 }
 
@@ -128,7 +134,7 @@ static int call_start(struct bc_call *call)
 		list_add_tail(&call->node, &mount->calls);
 	spin_unlock(&mount->lower_lock);
 	if (begin)
-		queue_work(bc_calls_wq, &call->work);
+		queue(call);
 	if (begin || today)
 		return 0;
 	bc_call_put(call);
@@ -258,10 +264,24 @@ int bc_calls_init(void)
 	 * BC_LOWER_CALLS, BC_LOWER_STUCK_MAX) must leave room for other mounts.
 	 */
 	bc_calls_wq = alloc_workqueue("blobcache-fs", WQ_UNBOUND, WQ_MAX_ACTIVE);
-	return bc_calls_wq ? 0 : -ENOMEM;
+	/*
+	 * On the caller's processor, which he is about to leave: to wake another one
+	 * there and back takes longer than most answers. Nor does he who waits go
+	 * behind all that computes there; it is his time. CPU_INTENSIVE: what takes
+	 * long in the lower keeps no other work of this processor waiting.
+	 */
+	asked_wq = alloc_workqueue("blobcache-ask", WQ_PERCPU | WQ_HIGHPRI | WQ_CPU_INTENSIVE,
+				   WQ_MAX_ACTIVE);
+	if (bc_calls_wq && asked_wq)
+		return 0;
+	bc_calls_exit();
+	return -ENOMEM;
 }
 
 void bc_calls_exit(void)
 {
-	destroy_workqueue(bc_calls_wq);
+	if (asked_wq)
+		destroy_workqueue(asked_wq);
+	if (bc_calls_wq)
+		destroy_workqueue(bc_calls_wq);
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Guards: what it costs to ask the lower for names: a FUSE lower is asked for attributes together
-# with the names, not one by one; and each name is listed once, however they are read.
+# Guards: what it costs to ask the lower for names, in what the lower is asked and in processors
+# that are woken: a FUSE lower is asked for attributes together with the names, not one by one,
+# and it is asked on the processor on which the caller waits.
 #
 # vm: timeout=200
 
@@ -68,6 +69,17 @@ class Listed(fuseserver.Server):
         return errno.ENOSYS
 
 
+def ipis():
+    """Interrupts by which one processor told another to do something, so far."""
+    total = 0
+    with open("/proc/interrupts", encoding="ascii") as f:
+        for line in f:
+            words = line.split()
+            if words[0] in ("RES:", "CAL:"):
+                total += sum(int(w) for w in words[1:] if w.isdigit())
+    return total
+
+
 def entries(directory, size):
     """Its names, by calls with a buffer of that size."""
     buffer, names = ctypes.create_string_buffer(size), []
@@ -100,6 +112,15 @@ t.ok(READDIRPLUS in server.asked and server.asked.get(fuseserver.LOOKUP, 0) < FI
 for size in (64, 500, 4096, 1 << 17):
     t.same(entries(TARGET, size), list(server.names), f"each name is listed once, {size} bytes at a time")
 
+server.asked.clear()
+before = ipis()
+for name in server.names:
+    os.stat(f"{TARGET}/{name}")
+woken = ipis() - before
+t.diag(f"{FILES} stats: {woken} interrupts between processors")
+t.ok(sum(server.asked.values()) < FILES / 4, "what the lower remembers is asked of the lower, not of its server",
+     server.asked)
+t.ok(woken < FILES / 2, "... on the caller's processor", woken)
 t.same(t.run("umount", TARGET).returncode, 0, "unmounted")
 t.same(t.run("umount", LOWER).returncode, 0, "... the lower")
 t.ok(t.unloaded(), "unloaded")
