@@ -7,8 +7,9 @@
 # make unit [T=name]   unit tests only
 # make fuzz [T=name] [RUNS=n]   fuzzers, n inputs for each (a million)
 # make crash [IMAGES=n]   what a power cut may leave of a recorded run: n images (5000)
-# make vm K=6.1|6.12|7|debug [T=name]   VM tests on one kernel, or one of them; debug: KASAN,
-#                      lockdep, kmemleak, fault injection (built on first use, 10 to 20 minutes)
+# make vm K=6.1|6.12|7|debug|kcsan [T=name]   VM tests on one kernel, or one of them; debug: KASAN,
+#                      lockdep, kmemleak; kcsan: data races; both: fault injection (built on
+#                      first use, 10 to 20 minutes each)
 # make kunit           the suites of kmod/kunit/, in the debug kernel
 # make lint            checkpatch, sparse, cppcheck, shellcheck, codespell
 # make bench B=name    a benchmark: hit, disk, files, cost, in a VM; replay, of eviction and index in userspace

@@ -77,6 +77,40 @@ unreferenced object 0xffff888003f6c000 (size 192):
     "workqueue": "[  60.0] BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 45s!\n",
 }
 
+RACE = """\
+==================================================================
+BUG: KCSAN: data-race in %s / %s
+
+write to 0xffff888003f6c000 of 8 bytes by task 300 on cpu 0:
+ %s+0x123/0x200
+ vfs_read+0x20/0x300
+ entry_SYSCALL_64_after_hwframe+0x76/0x7e
+
+read to 0xffff888003f6c000 of 8 bytes by interrupt on cpu 1:
+ %s+0x80/0x100
+ asm_common_interrupt+0x26/0x40
+
+value changed: 0x0000000000000001 -> 0x0000000000000002
+
+Reported by Kernel Concurrency Sanitizer on:
+CPU: 1 UID: 0 PID: 301 Comm: cat Tainted: G           O       6.12.117-kcsan #1
+==================================================================
+"""
+
+
+def race(one, other, text=RACE):
+    return text % ((one, other) * 2)
+
+
+STOCK = race("dput", "d_lru_add")
+CALLED = STOCK.replace(" vfs_read+", " bc_file_read+0x1/0x2 [blobcache]\n vfs_read+", 1)
+COMPLAINTS["race"] = race("bc_fill_end [blobcache]", "bc_fill_start [blobcache]").partition("\n")[2]
+COMPLAINTS["race with the kernel"] = race("bc_fill_end [blobcache]", "folio_lock").partition("\n")[2]
+COMPLAINTS["race below"] = CALLED.partition("\n")[2]
+COMPLAINTS["race of a module that is gone"] = CALLED.replace(
+    "bc_file_read+0x1/0x2 [blobcache]", "0xffffffffa0123456").partition("\n")[2]
+COMPLAINTS["race in a log that ends"] = STOCK.partition("\n")[2].partition("value changed")[0]
+
 count = 0
 
 
@@ -96,6 +130,10 @@ def check(log, *allowed):
 
 point(check(CLEAN) == (0, ""), "a clean log passes")
 point(check(CLEAN + OTHERS) == (0, ""), "so does one with what other parts of the kernel leaked")
+rc, out = check(STOCK + OTHERS)
+point(rc == 0 and "not blobcache's: BUG: KCSAN: data-race in dput" in out, "a stock kernel's race is told")
+rc, out = check(STOCK + CALLED)
+point(rc == 1 and out.count("not blobcache's") == 1, "one of ours after it is seen")
 for name, text in COMPLAINTS.items():
     rc, out = check(CLEAN + text + CLEAN)
     point(rc == 1 and text.splitlines()[0] in out, f"seen and shown: {name}")
