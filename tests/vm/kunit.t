@@ -8,7 +8,7 @@
 
 . /payload/tests/vm/lib.sh
 
-[ -e /payload/blobcache-kunit.ko ] || bail "no build/debug/blobcache-kunit.ko"
+[ -e /payload/blobcache-kunit.ko ] || bail "no build/$K/blobcache-kunit.ko"
 run_ok "the module with the suites loads" insmod /payload/blobcache-kunit.ko || done_testing
 
 # KTAP: one suite per file, its cases indented by four blanks.
