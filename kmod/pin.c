@@ -105,13 +105,18 @@ int bc_pins_insert(struct bc_tier *tier, const struct bc_fetched *fetched,
 	return ret;
 }
 
-/* Pin one chunk where it is used, or nowhere: of what is in another tier, too, nobody reads. */
+/*
+ * Pin one chunk where it is used, or nowhere: of what is in another tier, too, nobody reads. Under
+ * the lock under which bc_pins_insert() adds chunks, else one that comes between the look and the
+ * loop would lose its flag again.
+ */
 static void pin_chunk(const struct bc_key *key, u32 chunk, u32 bytes, bool on)
 {
 	u32 blocks = DIV_ROUND_UP(bytes, BC_BLOCK_SIZE), slot = 0;
 	struct bc_tier *used = NULL, *tier;
 	struct bc_hit hit;
 
+	spin_lock(&pins_lock);
 	if (on)
 		used = bc_tier_find(key, chunk, bytes, &hit);
 	while ((tier = bc_tier_next(&slot))) {
@@ -121,6 +126,7 @@ static void pin_chunk(const struct bc_key *key, u32 chunk, u32 bytes, bool on)
 			bc_index_pin_chunk(&tier->index, key, chunk, true);
 		bc_tier_put(tier);
 	}
+	spin_unlock(&pins_lock);
 	if (used)
 		bc_tier_put(used);
 }
