@@ -72,6 +72,8 @@ struct bc_upload {
 	unsigned int restaged;
 	int64_t failing_ms;		/* since when; 0 = all is well */
 	bool replace;			/* base is whatever the next look finds */
+	bool held;			/* no commit, for now */
+	bool committing;		/* one was sent, ever */
 
 	/* The one request beside blocks. */
 	union {

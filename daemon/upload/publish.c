@@ -135,6 +135,7 @@ void bc_publish_commit(struct bc_upload *upload)
 	upload->control.commit.count = upload->count;
 	upload->control.commit.size = upload->mine.size;
 	upload->control.commit.meta = &upload->meta;
+	upload->committing = true;
 	start(upload, BC_VERB_COMMIT);
 }
 

@@ -296,6 +296,8 @@ static bool go_on(struct bc_upload *upload)
 		bc_publish_look(upload);
 	else if (upload->next == BC_NEXT_LIST)
 		bc_publish_list(upload);
+	else if (bc_upload_waits(upload))
+		return false;
 	else if (upload->next == BC_NEXT_COMMIT)
 		bc_publish_commit(upload);
 	return true;
@@ -368,6 +370,46 @@ const struct bc_upload_result *bc_upload_run(struct bc_upload *upload)
 void bc_upload_pause(struct bc_upload *upload, bool pause)
 {
 	upload->progress.paused = pause;
+}
+
+/**
+ * bc_upload_hold - no commit for now, or go on
+ * @upload: the upload
+ * @hold: blocks are staged all the same
+ */
+void bc_upload_hold(struct bc_upload *upload, bool hold)
+{
+	upload->held = hold;
+}
+
+/**
+ * bc_upload_waits - whether all is staged and only bc_upload_hold() keeps it from its commit
+ * @upload: the upload
+ */
+bool bc_upload_waits(const struct bc_upload *upload)
+{
+	return upload->held && upload->next == BC_NEXT_COMMIT && !upload->busy &&
+	       !upload->control_busy;
+}
+
+/**
+ * bc_upload_may_show - whether something may be in the store because of it
+ * @upload: the upload
+ */
+bool bc_upload_may_show(const struct bc_upload *upload)
+{
+	return upload->committing;
+}
+
+/**
+ * bc_upload_base - what it is about to replace, under the name that was asked for
+ * @upload: the upload
+ *
+ * Returns NULL if that is not known.
+ */
+const struct bc_base *bc_upload_base(const struct bc_upload *upload)
+{
+	return upload->replace || upload->aside ? NULL : &upload->base;
 }
 
 /**

@@ -124,6 +124,7 @@ struct bc_upload *bc_upload_create(const struct bc_upload_job *job, struct bc_ne
 int bc_upload_step(struct bc_upload *upload);
 const struct bc_upload_result *bc_upload_run(struct bc_upload *upload);
 void bc_upload_pause(struct bc_upload *upload, bool pause);
+void bc_upload_hold(struct bc_upload *upload, bool hold);
 void bc_upload_set_store(struct bc_upload *upload, struct bc_store *store);
 void bc_upload_cancel(struct bc_upload *upload);
 void bc_upload_free(struct bc_upload *upload);
@@ -131,6 +132,9 @@ void bc_upload_free(struct bc_upload *upload);
 const struct bc_upload_result *bc_upload_result(const struct bc_upload *upload);
 const struct bc_upload_progress *bc_upload_progress(struct bc_upload *upload);
 const char *bc_upload_path(const struct bc_upload *upload);
+const struct bc_base *bc_upload_base(const struct bc_upload *upload);
+bool bc_upload_waits(const struct bc_upload *upload);
+bool bc_upload_may_show(const struct bc_upload *upload);
 const char *bc_upload_end_name(enum bc_upload_end end);
 
 #endif /* BC_UPLOAD_H */
