@@ -10,6 +10,12 @@
 
 #include "json_line.h"
 #include "source.h"
+#include "util.h"
+
+/* Files that say that others are complete. */
+static const char *const default_markers[] = {
+	".metadata", "latest*", "_SUCCESS", "*.index.json",
+};
 
 struct parser {
 	const char *path;		/* of the file */
@@ -80,14 +86,17 @@ static bool get_number(struct parser *parser, json_t *object, const char *parent
 	return true;
 }
 
-static bool get_bool(struct parser *parser, json_t *object, const char *key, bool *to)
+static bool get_bool(struct parser *parser, json_t *object, const char *parent,
+		     const char *key, bool *to)
 {
 	json_t *value = json_object_get(object, key);
+	char path[256];
 
 	if (!value)
 		return true;
+	key_path(path, sizeof(path), parent, key);
 	if (!json_is_boolean(value))
-		return fail(parser, key, "must be true or false");
+		return fail(parser, path, "must be true or false");
 	*to = json_boolean_value(value);
 	return true;
 }
@@ -150,6 +159,127 @@ static bool parse_fetch(struct parser *parser, json_t *object, struct bc_fetch_c
 			  &fetch->connect_timeout_ms) &&
 	       get_number(parser, object, parent, "stall_timeout_ms", 1000, 60000,
 			  &fetch->stall_timeout_ms);
+}
+
+static void free_markers(struct bc_flush_config *flush)
+{
+	size_t i;
+
+	for (i = 0; i < flush->marker_count; i++)
+		free(flush->markers[i]);
+	free(flush->markers);
+	flush->markers = NULL;
+	flush->marker_count = 0;
+}
+
+static bool set_markers(struct bc_flush_config *flush, size_t count,
+			const char *(*name)(const void *context, size_t index),
+			const void *context)
+{
+	free_markers(flush);
+	flush->markers = calloc(count + 1, sizeof(*flush->markers));
+	if (!flush->markers)
+		return false;
+	for (; flush->marker_count < count; flush->marker_count++) {
+		flush->markers[flush->marker_count] = strdup(name(context, flush->marker_count));
+		if (!flush->markers[flush->marker_count])
+			return false;
+	}
+	return true;
+}
+
+static const char *marker_of_list(const void *context, size_t index)
+{
+	return ((const char *const *)context)[index];
+}
+
+static const char *marker_of_json(const void *context, size_t index)
+{
+	return json_string_value(json_array_get(context, index));
+}
+
+static bool parse_markers(struct parser *parser, json_t *array, struct bc_flush_config *flush)
+{
+	const char *path = "flush.markers";
+	size_t i;
+
+	if (!array)
+		return true;
+	if (!json_is_array(array))
+		return fail(parser, path, "must be a list of patterns [ ... ]");
+	for (i = 0; i < json_array_size(array); i++) {
+		const char *name = json_string_value(json_array_get(array, i));
+
+		if (!name || !*name || strchr(name, '/'))
+			return fail(parser, path,
+				    "must be patterns of names, without '/'");
+	}
+	return set_markers(flush, json_array_size(array), marker_of_json, array) ||
+	       fail(parser, path, "out of memory");
+}
+
+static bool parse_flush(struct parser *parser, json_t *object, struct bc_flush_config *flush)
+{
+	static const char *const known[] = {
+		"paused", "uploads", "connections", "memory_mib", "bandwidth_mib", "delay_ms",
+		"stage_mib", "stage_age_s", "markers", NULL,
+	};
+	unsigned int memory = (unsigned int)(flush->memory >> 20), bandwidth = 0;
+	unsigned int stage = (unsigned int)(flush->stage_bytes >> 20);
+	unsigned int age = flush->stage_age_ms / 1000;
+	const char *parent = "flush";
+
+	if (!object)
+		return true;
+	if (!check_keys(parser, object, parent, known) ||
+	    !get_bool(parser, object, parent, "paused", &flush->paused) ||
+	    !get_number(parser, object, parent, "uploads", 1, 32, &flush->uploads) ||
+	    !get_number(parser, object, parent, "connections", 1, 64, &flush->blocks) ||
+	    !get_number(parser, object, parent, "memory_mib", 16, 65536, &memory) ||
+	    !get_number(parser, object, parent, "bandwidth_mib", 0, 100000, &bandwidth) ||
+	    !get_number(parser, object, parent, "delay_ms", 0, 600000, &flush->delay_ms) ||
+	    !get_number(parser, object, parent, "stage_mib", 8, 1048576, &stage) ||
+	    !get_number(parser, object, parent, "stage_age_s", 1, 86400, &age) ||
+	    !parse_markers(parser, json_object_get(object, "markers"), flush))
+		return false;
+	flush->memory = (uint64_t)memory << 20;
+	flush->bytes_per_second = (uint64_t)bandwidth << 20;
+	flush->stage_bytes = (uint64_t)stage << 20;
+	flush->stage_age_ms = age * 1000;
+	return true;
+}
+
+/**
+ * bc_flush_config_copy - a configuration of the flush for another thread
+ * @flush: of a configuration
+ *
+ * Returns NULL if there is no memory.
+ */
+struct bc_flush_config *bc_flush_config_copy(const struct bc_flush_config *flush)
+{
+	struct bc_flush_config *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *flush;
+	copy->markers = NULL;
+	copy->marker_count = 0;
+	if (set_markers(copy, flush->marker_count, marker_of_list, flush->markers))
+		return copy;
+	bc_flush_config_free(copy);
+	return NULL;
+}
+
+/**
+ * bc_flush_config_free - free a copy
+ * @flush: from bc_flush_config_copy(), or NULL
+ */
+void bc_flush_config_free(struct bc_flush_config *flush)
+{
+	if (!flush)
+		return;
+	free_markers(flush);
+	free(flush);
 }
 
 /* A secret is either in a file of its own (@file_key) or inline (@key). */
@@ -320,11 +450,14 @@ static bool parse_volumes(struct parser *parser, json_t *array, struct bc_config
 
 static bool parse_root(struct parser *parser, json_t *root, struct bc_config *config)
 {
-	static const char *const known[] = { "fetch", "allow_file", "volumes", NULL };
+	static const char *const known[] = {
+		"fetch", "flush", "allow_file", "volumes", NULL,
+	};
 
 	return check_keys(parser, root, "", known) &&
 	       parse_fetch(parser, json_object_get(root, "fetch"), &config->fetch) &&
-	       get_bool(parser, root, "allow_file", &config->allow_file) &&
+	       parse_flush(parser, json_object_get(root, "flush"), &config->flush) &&
+	       get_bool(parser, root, "", "allow_file", &config->allow_file) &&
 	       parse_volumes(parser, json_object_get(root, "volumes"), config);
 }
 
@@ -356,6 +489,19 @@ struct bc_config *bc_config_parse(const char *path, const char *json,
 		.connect_timeout_ms = 2000,
 		.stall_timeout_ms = 5000,
 	};
+	config->flush = (struct bc_flush_config){
+		.uploads = 4,
+		.blocks = 8,
+		.memory = (uint64_t)256 << 20,
+		.delay_ms = 200,
+		.stage_bytes = (uint64_t)64 << 20,
+		.stage_age_ms = 60000,
+	};
+	if (!set_markers(&config->flush, BC_COUNT(default_markers), marker_of_list,
+			 default_markers)) {
+		snprintf(text, size, "out of memory");
+		goto err_free;
+	}
 	root = json_loads(json, JSON_REJECT_DUPLICATES, &error);
 	if (!root) {
 		/* jansson quotes what it saw; that may be part of a key. */
@@ -422,6 +568,7 @@ void bc_config_free(struct bc_config *config)
 		free(volume->auth.account);
 		bc_secret_free(&volume->auth.secret);
 	}
+	free_markers(&config->flush);
 	free(config->volumes);
 	free(config);
 }

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "secret.h"
 
@@ -40,8 +41,22 @@ struct bc_fetch_config {
 	unsigned int stall_timeout_ms;
 };
 
+struct bc_flush_config {
+	bool paused;			/* nothing new is begun */
+	unsigned int uploads;		/* at once */
+	unsigned int blocks;		/* of one, at once */
+	uint64_t memory;		/* for all of them */
+	uint64_t bytes_per_second;	/* of all of them; 0 = no limit */
+	unsigned int delay_ms;		/* after the last change, before it begins */
+	uint64_t stage_bytes;		/* what is open for writing is staged from here on, */
+	unsigned int stage_age_ms;	/* and when so much was added, or so much time went by */
+	char **markers;			/* patterns of names */
+	size_t marker_count;
+};
+
 struct bc_config {
 	struct bc_fetch_config fetch;
+	struct bc_flush_config flush;
 	bool allow_file;
 	bool inline_secret;		/* a secret stands in the file itself */
 	struct bc_volume *volumes;
@@ -52,5 +67,8 @@ struct bc_config *bc_config_load(const char *path, char *text, size_t size);
 struct bc_config *bc_config_parse(const char *path, const char *json,
 				  char *text, size_t size);
 void bc_config_free(struct bc_config *config);
+
+struct bc_flush_config *bc_flush_config_copy(const struct bc_flush_config *flush);
+void bc_flush_config_free(struct bc_flush_config *flush);
 
 #endif /* BC_CONFIG_H */

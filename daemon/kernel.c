@@ -31,6 +31,8 @@ struct bc_kernel {
 	struct nl_sock *dumps;		/* main thread */
 	struct nl_sock *replies;	/* under replies_lock */
 	pthread_mutex_t replies_lock;
+	bc_dirty_fn *on_dirty;		/* NULL = nobody wants to know */
+	void *dirty_context;
 };
 
 static int connect_socket(struct nl_sock *sock)
@@ -67,6 +69,7 @@ static void reconnect_socket(struct nl_sock *sock)
 struct reader {
 	bc_request_fn *fn;
 	void *context;
+	struct bc_kernel *kernel;
 };
 
 static int device_ioctl(struct bc_kernel *kernel, unsigned long command, void *argument)
@@ -187,6 +190,97 @@ int bc_kernel_done(struct bc_kernel *kernel, uint64_t id, enum bc_done_status st
 int bc_kernel_done_coalesced(struct bc_kernel *kernel, uint64_t id)
 {
 	return done(kernel, id, BC_DONE_OK, 0, BC_DONE_COALESCED);
+}
+
+/**
+ * bc_kernel_flush_begin - begin to upload a dirty object
+ * @kernel: the kernel
+ * @cut: its generation is set; the rest is told
+ */
+int bc_kernel_flush_begin(struct bc_kernel *kernel, struct bc_kernel_cut *cut)
+{
+	struct bc_ioc_flush_begin begin = { .size = sizeof(begin) };
+	int error;
+
+	memcpy(begin.generation, cut->generation, sizeof(begin.generation));
+	error = device_ioctl(kernel, BC_IOC_FLUSH_BEGIN, &begin);
+	cut->cut = begin.cut;
+	cut->size = begin.object_size;
+	cut->step = begin.step;
+	return error;
+}
+
+/**
+ * bc_kernel_flush_map - which versions of blocks of 64 KiB belong to a cut
+ * @kernel: the kernel
+ * @cut: begun
+ * @block: number of the first one
+ * @blocks: out
+ * @count: how many; 1..BC_FLUSH_MAP_MAX
+ */
+int bc_kernel_flush_map(struct bc_kernel *kernel, const struct bc_kernel_cut *cut,
+			uint64_t block, struct bc_flush_block *blocks, uint32_t count)
+{
+	struct bc_ioc_flush_map map = {
+		.size = sizeof(map),
+		.cut = cut->cut,
+		.block = block,
+		.count = count,
+		.address = (uint64_t)(uintptr_t)blocks,
+	};
+
+	memcpy(map.generation, cut->generation, sizeof(map.generation));
+	return device_ioctl(kernel, BC_IOC_FLUSH_MAP, &map);
+}
+
+/**
+ * bc_kernel_flush_read - bytes of an object as of a cut
+ * @kernel: the kernel
+ * @cut: begun
+ * @offset: a multiple of 64 KiB
+ * @to: where to
+ * @length: 1..BC_READ_MAX; ends at a multiple of 64 KiB, or with the object
+ */
+int bc_kernel_flush_read(struct bc_kernel *kernel, const struct bc_kernel_cut *cut,
+			 uint64_t offset, void *to, uint32_t length)
+{
+	struct bc_ioc_read read = {
+		.size = sizeof(read),
+		.cut = cut->cut,
+		.offset = offset,
+		.length = length,
+		.address = (uint64_t)(uintptr_t)to,
+	};
+
+	memcpy(read.generation, cut->generation, sizeof(read.generation));
+	return device_ioctl(kernel, BC_IOC_READ, &read);
+}
+
+/**
+ * bc_kernel_flush_end - a flush is over
+ * @kernel: the kernel
+ * @cut: begun
+ * @object: what the store has of it now; NULL = nothing, as far as is known
+ *
+ * With an object 0 says that the kernel will remember it; -ENOENT or -ESTALE that it lies in the
+ * store under a name that the file does not have any more.
+ */
+int bc_kernel_flush_end(struct bc_kernel *kernel, const struct bc_kernel_cut *cut,
+			const struct bc_object *object)
+{
+	struct bc_ioc_flush_end end = {
+		.size = sizeof(end),
+		.cut = cut->cut,
+	};
+
+	memcpy(end.generation, cut->generation, sizeof(end.generation));
+	if (object) {
+		end.flags = BC_FLUSH_COMMITTED;
+		end.last_modified = object->last_modified;
+		end.etag_length = (uint32_t)strlen(object->etag);
+		memcpy(end.etag, object->etag, end.etag_length);
+	}
+	return device_ioctl(kernel, BC_IOC_FLUSH_END, &end);
 }
 
 /* libnl's errors lose the errno; these are the ones that a reply can meet. */
@@ -327,6 +421,74 @@ static struct nla_policy request_policy[BC_REQUEST_A_MAX + 1] = {
 	[BC_REQUEST_A_SIZE]	= { .type = NLA_U64 },
 };
 
+static struct nla_policy dirty_policy[BC_DIRTY_A_MAX + 1] = {
+	[BC_DIRTY_A_STATE]	= { .type = NLA_U32 },
+	[BC_DIRTY_A_STEP]	= { .type = NLA_U64 },
+	[BC_DIRTY_A_SIZE]	= { .type = NLA_U64 },
+	[BC_DIRTY_A_MODE]	= { .type = NLA_U32 },
+	[BC_DIRTY_A_MTIME]	= { .type = NLA_U64 },
+	[BC_DIRTY_A_MTIME_NSEC]	= { .type = NLA_U32 },
+	[BC_DIRTY_A_BASE]	= { .type = NLA_U32 },
+	[BC_DIRTY_A_WRITERS]	= { .type = NLA_U32 },
+};
+
+static bool parse_dirty(struct nlattr **attrs, struct bc_dirty_told *told)
+{
+	static const int needed[] = {
+		BC_DIRTY_A_GENERATION, BC_DIRTY_A_SOURCE, BC_DIRTY_A_PATH, BC_DIRTY_A_STATE,
+		BC_DIRTY_A_STEP, BC_DIRTY_A_SIZE, BC_DIRTY_A_MODE, BC_DIRTY_A_MTIME,
+		BC_DIRTY_A_MTIME_NSEC, BC_DIRTY_A_BASE, BC_DIRTY_A_WRITERS,
+	};
+	const struct nlattr *etag = attrs[BC_DIRTY_A_ACKED_ETAG];
+	size_t i;
+
+	for (i = 0; i < BC_COUNT(needed); i++)
+		if (!attrs[needed[i]])
+			return false;
+	if (nla_len(attrs[BC_DIRTY_A_GENERATION]) != BC_GENERATION_SIZE)
+		return false;
+	memcpy(told->generation, nla_data(attrs[BC_DIRTY_A_GENERATION]), BC_GENERATION_SIZE);
+	told->state = nla_get_u32(attrs[BC_DIRTY_A_STATE]);
+	told->base = nla_get_u32(attrs[BC_DIRTY_A_BASE]);
+	told->step = nla_get_u64(attrs[BC_DIRTY_A_STEP]);
+	told->size = nla_get_u64(attrs[BC_DIRTY_A_SIZE]);
+	told->mode = nla_get_u32(attrs[BC_DIRTY_A_MODE]);
+	told->writers = nla_get_u32(attrs[BC_DIRTY_A_WRITERS]);
+	told->mtime = nla_get_s64(attrs[BC_DIRTY_A_MTIME]);
+	told->mtime_ns = nla_get_u32(attrs[BC_DIRTY_A_MTIME_NSEC]);
+	if (etag) {
+		size_t length = strnlen(nla_data(etag), (size_t)nla_len(etag));
+
+		if (!length || length > BC_ETAG_MAX)
+			return false;
+		memcpy(told->acked_etag, nla_data(etag), length);
+	}
+	if (told->state > BC_NAME_COMMITTED || told->base > BC_BASE_UNKNOWN ||
+	    (told->base == BC_BASE_ETAG && !etag))
+		return false;
+	told->source = copy_string(attrs[BC_DIRTY_A_SOURCE], BC_NL_SOURCE_MAX);
+	told->path = copy_string(attrs[BC_DIRTY_A_PATH], BC_NL_PATH_MAX);
+	return told->source && told->path;
+}
+
+static int on_dirty(struct bc_kernel *kernel, struct nlattr *attr)
+{
+	struct nlattr *nest[BC_DIRTY_A_MAX + 1];
+	struct bc_dirty_told told = { 0 };
+
+	if (!kernel || !kernel->on_dirty)
+		return NL_SKIP;
+	if (nla_parse_nested(nest, BC_DIRTY_A_MAX, attr, dirty_policy) ||
+	    !parse_dirty(nest, &told))
+		bc_warn_limited("ignored a dirty file of the kernel that makes no sense; "
+				"module and daemon may be of different releases");
+	else
+		kernel->on_dirty(&told, kernel->dirty_context);
+	free(told.source);
+	free(told.path);
+	return NL_OK;
+}
+
 static int on_message(struct nl_msg *message, void *context)
 {
 	struct nlmsghdr *header = nlmsg_hdr(message);
@@ -337,6 +499,8 @@ static int on_message(struct nl_msg *message, void *context)
 
 	if (!genlmsg_valid_hdr(header, 0) || genlmsg_parse(header, 0, attrs, BC_A_MAX, NULL))
 		return NL_SKIP;
+	if (attrs[BC_A_DIRTY])
+		return on_dirty(reader->kernel, attrs[BC_A_DIRTY]);
 	if (!attrs[BC_A_REQUEST])
 		return NL_SKIP;		/* a tier event */
 	if (genl->cmd == BC_CMD_EVENT_RESOLVE)
@@ -367,13 +531,28 @@ static void set_reader(struct nl_sock *sock, struct reader *reader)
  */
 bool bc_kernel_read_events(struct bc_kernel *kernel, bc_request_fn *fn, void *context)
 {
-	struct reader reader = { fn, context };
+	struct reader reader = { fn, context, kernel };
 	int error = 0, i;
 
 	set_reader(kernel->events, &reader);
 	for (i = 0; i < EVENTS_AT_ONCE && error >= 0; i++)
 		error = nl_recvmsgs_default(kernel->events);
 	return error >= 0 || error == -NLE_AGAIN;
+}
+
+static bool dump(struct bc_kernel *kernel, enum bc_cmd command, const char *what)
+{
+	int error = genl_send_simple(kernel->dumps, kernel->family, command, BC_GENL_VERSION,
+				     NLM_F_DUMP);
+
+	if (error >= 0)
+		error = nl_recvmsgs_default(kernel->dumps);
+	if (error < 0 && error != -NLE_DUMP_INTR) {
+		bc_warn_limited("cannot list the kernel's %s: %s; trying again", what,
+				nl_geterror(error));
+		reconnect_socket(kernel->dumps);
+	}
+	return error >= 0;
 }
 
 /**
@@ -386,20 +565,36 @@ bool bc_kernel_read_events(struct bc_kernel *kernel, bc_request_fn *fn, void *co
  */
 bool bc_kernel_dump(struct bc_kernel *kernel, bc_request_fn *fn, void *context)
 {
-	struct reader reader = { fn, context };
-	int error;
+	struct reader reader = { fn, context, kernel };
 
 	set_reader(kernel->dumps, &reader);
-	error = genl_send_simple(kernel->dumps, kernel->family, BC_CMD_REQUEST_GET,
-				 BC_GENL_VERSION, NLM_F_DUMP);
-	if (error >= 0)
-		error = nl_recvmsgs_default(kernel->dumps);
-	if (error < 0 && error != -NLE_DUMP_INTR) {
-		bc_warn_limited("cannot list the kernel's requests: %s; trying again",
-				nl_geterror(error));
-		reconnect_socket(kernel->dumps);
-	}
-	return error >= 0;
+	return dump(kernel, BC_CMD_REQUEST_GET, "requests");
+}
+
+/**
+ * bc_kernel_set_dirty - who wants to know of dirty objects
+ * @kernel: the kernel
+ * @fn: called from bc_kernel_read_events() and bc_kernel_dump_dirty()
+ * @context: for @fn
+ */
+void bc_kernel_set_dirty(struct bc_kernel *kernel, bc_dirty_fn *fn, void *context)
+{
+	kernel->on_dirty = fn;
+	kernel->dirty_context = context;
+}
+
+/**
+ * bc_kernel_dump_dirty - go through all dirty objects
+ * @kernel: the kernel
+ *
+ * Returns false if the dump was not complete: dump again.
+ */
+bool bc_kernel_dump_dirty(struct bc_kernel *kernel)
+{
+	struct reader reader = { .kernel = kernel };
+
+	set_reader(kernel->dumps, &reader);
+	return dump(kernel, BC_CMD_DIRTY_GET, "dirty files");
 }
 
 /**

@@ -25,6 +25,7 @@
 
 #include "config.h"
 #include "fetch.h"
+#include "flush/flush.h"
 #include "kernel.h"
 #include "log.h"
 #include "pool.h"
@@ -45,6 +46,7 @@
 #define TICK_MIN_MS	30
 #define DUMP_MS		3000		/* safety net: no request waits longer unseen */
 #define DUMP_SOON_MS	50
+#define DUMP_DIRTY_MS	10000		/* likewise; what was removed is not announced */
 #define WAIT_POLL_MS	200
 #define STOP_MS		500
 
@@ -62,11 +64,13 @@ struct daemon {
 	struct bc_volumes *volumes;
 	struct bc_kernel *kernel;
 	struct bc_pool *pool;
+	struct bc_flush *flush;
 	int epoll;
 	int signals;
 	int timer;
 	int ready;			/* pipe to the parent that waits, or -1 */
 	int64_t dump_at_ms;
+	int64_t dump_dirty_at_ms;
 	unsigned int tick_ms;
 	bool stop;
 };
@@ -311,12 +315,35 @@ static void dump(struct daemon *daemon)
 		arm_timer(daemon, delay);
 }
 
+static void on_dirty(struct bc_dirty_told *told, void *context)
+{
+	struct daemon *daemon = context;
+	struct bc_store *store;
+	char text[512];
+
+	if (daemon->stop)
+		return;
+	store = bc_volumes_find(daemon->volumes, told->source, text, sizeof(text));
+	bc_flush_tell(daemon->flush, told, store, text);
+}
+
+static void dump_dirty(struct daemon *daemon)
+{
+	bool complete;
+
+	bc_flush_round_begin(daemon->flush);
+	complete = bc_kernel_dump_dirty(daemon->kernel);
+	bc_flush_round_end(daemon->flush, complete);
+	daemon->dump_dirty_at_ms = bc_now_ms() + (complete ? DUMP_DIRTY_MS : 0);
+}
+
 static void on_events(struct daemon *daemon)
 {
 	if (bc_kernel_read_events(daemon->kernel, on_request, daemon))
 		return;
-	bc_debug("events were lost; listing the requests");
+	bc_debug("events were lost; listing the requests and dirty files");
 	dump(daemon);
+	dump_dirty(daemon);
 }
 
 static void on_timer(struct daemon *daemon)
@@ -329,6 +356,8 @@ static void on_timer(struct daemon *daemon)
 	bc_pool_renew(daemon->pool);
 	if (bc_pool_lost(daemon->pool) || bc_now_ms() >= daemon->dump_at_ms)
 		dump(daemon);
+	if (bc_now_ms() >= daemon->dump_dirty_at_ms)
+		dump_dirty(daemon);
 }
 
 static void reload(struct daemon *daemon)
@@ -343,6 +372,8 @@ static void reload(struct daemon *daemon)
 		daemon->volumes = volumes;
 		daemon->config = config;
 		bc_pool_configure(daemon->pool, &config->fetch);
+		bc_flush_configure(daemon->flush, &config->flush);
+		dump_dirty(daemon);
 		bc_note("configuration read again: %zu volumes", config->volume_count);
 	} else {
 		bc_warn("the old configuration stays in use");
@@ -475,7 +506,8 @@ static int serve(struct daemon *daemon)
 		leave_terminal();
 	}
 	daemon->pool = bc_pool_create(daemon->kernel, &daemon->config->fetch);
-	if (!daemon->pool) {
+	daemon->flush = bc_flush_create(daemon->kernel, &daemon->config->flush, BC_FLUSH_STATE);
+	if (!daemon->pool || !daemon->flush) {
 		bc_error("cannot start the threads; is there a limit on memory or tasks?");
 		return EX_SOFTWARE;
 	}
@@ -483,14 +515,16 @@ static int serve(struct daemon *daemon)
 	daemon->tick_ms = (unsigned int)bc_min(TICK_MAX_MS, bc_kernel_lease_ms(daemon->kernel) / 4);
 	if (daemon->tick_ms < TICK_MIN_MS)
 		daemon->tick_ms = TICK_MIN_MS;
+	bc_kernel_set_dirty(daemon->kernel, on_dirty, daemon);
 	add_poll(daemon, bc_kernel_event_fd(daemon->kernel));
 	arm_timer(daemon, daemon->tick_ms);
 	dump(daemon);
+	dump_dirty(daemon);
 	tell_ready(daemon);
 	run_loop(daemon);
 	sd_notify(0, "STOPPING=1");
 	/* A thread that hangs in a file system cannot be waited for. */
-	if (!bc_pool_stop(daemon->pool, STOP_MS))
+	if (!bc_flush_stop(daemon->flush, STOP_MS) || !bc_pool_stop(daemon->pool, STOP_MS))
 		_exit(EXIT_SUCCESS);
 	return EXIT_SUCCESS;
 }

@@ -21,7 +21,8 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 class Blob:
     """A container of the emulator."""
 
-    def __init__(self, port, container):
+    def __init__(self, port, container, host="127.0.0.1"):
+        self.host = host
         self.port = port
         self.container = container
 
@@ -46,7 +47,7 @@ class Blob:
         all_headers["Authorization"] = self.sign(method, path, query, all_headers, len(body))
         # An empty one is not signed, but is to be sent with PUT.
         all_headers["Content-Length"] = str(len(body))
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         connection.request(method, path + ("?" + query if query else ""), body, all_headers)
         reply = connection.getresponse()
         content = reply.read()

@@ -32,7 +32,7 @@ class Exchange:
 
     def ask(self, body=None):
         """Asks the store. Returns (status, reason, headers, body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.store_port, timeout=60)
+        connection = http.client.HTTPConnection(*self.proxy.store, timeout=60)
         connection.putrequest(self.method, self.target, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers:
             connection.putheader(name, value)
@@ -85,7 +85,7 @@ def lose_reply(exchange):
 def truncate(exchange):
     """Half of the body, then the connection to the store breaks, then that to the program."""
     half = exchange.body[:len(exchange.body) // 2]
-    with socket.create_connection(("127.0.0.1", exchange.proxy.store_port)) as store:
+    with socket.create_connection(exchange.proxy.store) as store:
         head = f"{exchange.method} {exchange.target} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in exchange.headers)
         store.sendall(head.encode("latin-1") + b"\r\n" + half)
@@ -211,8 +211,8 @@ class Server(socketserver.ThreadingTCPServer):
 class Proxy:
     """Listens on a port of its own, .port."""
 
-    def __init__(self, store_port):
-        self.store_port = store_port
+    def __init__(self, store_port, store_host="127.0.0.1"):
+        self.store = (store_host, store_port)
         self.lock = threading.Lock()
         self.rules = []
         self.log = []                   # (kind, name) of each request
