@@ -138,5 +138,6 @@ struct bc_source *bc_cut_open(struct bc_kernel *kernel, const struct bc_kernel_c
 	source->source.cut = cut->cut;
 	source->source.size = cut->size;
 	memcpy(source->source.generation, cut->generation, BC_GENERATION_SIZE);
+	memcpy(source->source.lineage, cut->generation, BC_GENERATION_SIZE);
 	return &source->source;
 }

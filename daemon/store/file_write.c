@@ -5,8 +5,9 @@
  * extended attribute here; without such nobody could tell his own version from
  * another's, so file systems that have none are refused.
  *
- * A staged file does not say which of its blocks are good. Whoever comes after a
- * crash stages all of them again, over what is there.
+ * A staged file is one upload's, by its name. It does not say which of its blocks are good:
+ * whoever comes after a crash stages all of them again, in another. One that somebody has
+ * removed, or that could not be written, is missed as blocks are in a Blob store.
  *
  * There is no rename on condition that the target is a certain version, only on
  * condition that there is none. So somebody else's version that takes the name
@@ -30,7 +31,7 @@
 struct place {
 	int directory;
 	const char *name;
-	char staged[sizeof(BC_FILE_STAGED) + 2 * BC_GENERATION_SIZE];
+	char staged[sizeof(BC_FILE_STAGED) + 2 * BC_GENERATION_SIZE + 17];
 };
 
 static void fail(struct bc_transfer *transfer, const char *what, int error)
@@ -95,13 +96,29 @@ static const uint8_t *generation_of(const struct bc_transfer *transfer)
 	}
 }
 
-static void name_staged(struct place *place, const uint8_t *generation)
+static uint64_t run_of(const struct bc_transfer *transfer)
+{
+	switch (transfer->verb) {
+	case BC_VERB_STAGE:
+		return ((const struct bc_stage *)transfer)->run;
+	case BC_VERB_COMMIT:
+		return ((const struct bc_commit *)transfer)->run;
+	case BC_VERB_DISCARD:
+		return ((const struct bc_discard *)transfer)->run;
+	default:
+		return 0;
+	}
+}
+
+static void name_staged(struct place *place, const uint8_t *generation, uint64_t run)
 {
 	size_t at = strlen(BC_FILE_STAGED), i;
 
 	memcpy(place->staged, BC_FILE_STAGED, at);
 	for (i = 0; generation && i < BC_GENERATION_SIZE; i++, at += 2)
 		snprintf(place->staged + at, 3, "%02x", generation[i]);
+	snprintf(place->staged + at, sizeof(place->staged) - at, "-%016llx",
+		 (unsigned long long)run);
 }
 
 static bool pump(struct bc_stage *stage, int fd, char *bytes)
@@ -130,15 +147,29 @@ static bool pump(struct bc_stage *stage, int fd, char *bytes)
 	return true;
 }
 
-static int open_staged(struct bc_transfer *transfer, const struct place *place)
+/* What was staged is not there, or nobody knows what it is: all of it is to be staged again. */
+static void lost(struct bc_transfer *transfer, const struct place *place, const char *what,
+		 int error)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "%s of the staged file: %s", what, strerror(error));
+	unlinkat(place->directory, place->staged, 0);
+	answer(transfer, BC_ANSWER_BLOCK_LIST, BC_DONE_FAILED, text);
+}
+
+static int open_staged(struct bc_transfer *transfer, const struct place *place, bool make)
 {
 	int fd = bc_file_open_beneath(place->directory, place->staged,
-				      O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+				      O_RDWR | O_NOFOLLOW | (make ? O_CREAT : 0),
+				      make ? 0600 : 0);
 
-	if (fd < 0) {
+	if (fd < 0 && errno == ENOENT && !make)
+		lost(transfer, place, "open", ENOENT);
+	else if (fd < 0)
 		fail(transfer, "open", errno);
-		return -1;
-	}
+	if (fd < 0 || !make)
+		return fd;
 	/* At once, so that a file system that cannot do it gets no byte. */
 	if (fsetxattr(fd, BC_FILE_ATTRIBUTE, "", 0, 0)) {
 		fail(transfer, "setxattr", errno);
@@ -158,11 +189,15 @@ static void stage(struct bc_stage *stage, const struct place *place)
 		fail(&stage->transfer, "write", ENOMEM);
 		return;
 	}
-	fd = open_staged(&stage->transfer, place);
+	fd = open_staged(&stage->transfer, place, stage->first);
 	if (fd >= 0) {
-		if (pump(stage, fd, bytes))
+		bool good = pump(stage, fd, bytes);
+
+		/* Some file systems tell of a write only then. */
+		if (close(fd) && good)
+			lost(&stage->transfer, place, "close", errno);
+		else if (good)
 			answer(&stage->transfer, BC_ANSWER_DONE, BC_DONE_OK, "ok");
-		close(fd);
 	}
 	free(bytes);
 }
@@ -183,7 +218,7 @@ static bool set_attributes(const struct bc_commit *commit, int fd)
 	return !ftruncate(fd, (off_t)commit->size) &&
 	       !fchmod(fd, meta->has_mode ? meta->mode & 07777 : 0644) &&
 	       !fsetxattr(fd, BC_FILE_ATTRIBUTE, text, length, 0) &&
-	       (!meta->has_mtime || !futimens(fd, times)) && !fsync(fd);
+	       (!meta->has_mtime || !futimens(fd, times));
 }
 
 /* Whether the target is the version that must be there. */
@@ -219,13 +254,17 @@ static bool publish(struct bc_commit *commit, const struct place *place)
 
 static void commit(struct bc_commit *commit, const struct place *place)
 {
-	int fd = open_staged(&commit->transfer, place);
+	/* Nothing was staged of an empty one. */
+	int fd = open_staged(&commit->transfer, place, !commit->count);
 	struct stat st;
 
 	if (fd < 0)
 		return;
 	if (!set_attributes(commit, fd) || fstat(fd, &st)) {
-		fail(&commit->transfer, "fsync", errno);
+		fail(&commit->transfer, "setting attributes", errno);
+	} else if (fsync(fd)) {
+		/* The next one would say that all is well, whatever was lost. */
+		lost(&commit->transfer, place, "fsync", errno);
 	} else if (publish(commit, place)) {
 		bc_file_set_object(&commit->transfer.object, &st);
 		if (fsync(place->directory))
@@ -286,7 +325,7 @@ void bc_file_write(struct bc_transfer *transfer, int directory)
 		fail(transfer, "open", ENOMEM);
 		return;
 	}
-	name_staged(&place, generation_of(transfer));
+	name_staged(&place, generation_of(transfer), run_of(transfer));
 	makes = transfer->verb == BC_VERB_STAGE || transfer->verb == BC_VERB_COMMIT;
 	place.directory = open_parent(directory, path, makes);
 	place.name = strrchr(transfer->path, '/');

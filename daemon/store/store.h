@@ -178,6 +178,8 @@ struct bc_stage {
 	struct bc_transfer transfer;
 	const char *id;			/* base64 */
 	const uint8_t *generation;
+	uint64_t run;			/* of the upload: nobody else's, ever */
+	bool first;			/* none of this run was staged that is still wanted */
 	const uint8_t *md5;		/* of its bytes */
 	bool (*bytes)(struct bc_stage *stage, uint64_t offset, void *to, size_t length);
 };
@@ -197,18 +199,20 @@ struct bc_commit {
 	const char *(*id)(struct bc_commit *commit, uint32_t index, char *to);
 	uint32_t count;
 	uint64_t size;
+	uint64_t run;			/* that staged them */
 	const struct bc_meta *meta;
 	void *body;			/* the store's, while it runs */
 	size_t body_length;
 };
 
 /*
- * What is staged of one generation will not be committed. A store whose staged
+ * What is staged by one run will not be committed. A store whose staged
  * blocks go by themselves does nothing: they may be somebody else's, too.
  */
 struct bc_discard {
 	struct bc_transfer transfer;
 	const uint8_t *generation;
+	uint64_t run;
 };
 
 struct bc_store_ops {

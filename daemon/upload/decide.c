@@ -39,6 +39,10 @@ struct bc_decision bc_decide(enum bc_step step, enum bc_answer answer)
 	case BC_ANSWER_LEASED:
 		return say(BC_VERDICT_ALARM, BC_TROUBLE_LEASED);
 	case BC_ANSWER_GONE:
+		/* What was to be replaced; a block needs nothing but the container. */
+		if (step == BC_STEP_COMMIT)
+			return say(BC_VERDICT_LOOK, BC_TROUBLE_GONE);
+		return say(BC_VERDICT_ALARM, BC_TROUBLE_GONE);
 	case BC_ANSWER_NO_CONTAINER:
 		return say(BC_VERDICT_ALARM, BC_TROUBLE_GONE);
 	case BC_ANSWER_DENIED:

@@ -78,8 +78,10 @@ static bool hash(struct bc_piece *piece, EVP_MD_CTX *context, const bool *stop)
 	for (at = 0; at < piece->extent.length; at += piece->room) {
 		if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
 			return fail(piece, BC_SOURCE_FAILED, "stopped");
-		if (!fill(piece, at) || !EVP_DigestUpdate(context, piece->window, piece->held))
+		if (!fill(piece, at))
 			return false;
+		if (!EVP_DigestUpdate(context, piece->window, piece->held))
+			return fail(piece, BC_SOURCE_FAILED, "OpenSSL failed");
 	}
 	if (!EVP_DigestFinal_ex(context, digest, NULL))
 		return fail(piece, BC_SOURCE_FAILED, "OpenSSL failed");

@@ -74,7 +74,7 @@ static void prepare(struct bc_upload *upload, struct bc_slot *slot, const bool *
 	if (!sums)
 		return;
 	add_sums(slot, sums);
-	if (!bc_plan_id(&slot->block, upload->mine.generation, extent, sums,
+	if (!bc_plan_id(&slot->block, upload->job.source->lineage, extent, sums,
 			bc_plan_sums(extent.length))) {
 		slot->piece.status = BC_SOURCE_FAILED;
 		snprintf(slot->piece.text, sizeof(slot->piece.text), "OpenSSL has no BLAKE2s");

@@ -55,7 +55,7 @@ static void on_block(struct bc_block_list *list, const char *id, uint64_t size, 
 {
 	struct bc_upload *upload = upload_of(list);
 
-	bc_staged_add(&upload->staged, upload->mine.generation, id, size, committed);
+	bc_staged_add(&upload->staged, upload->job.source->lineage, id, size, committed);
 }
 
 /**
@@ -134,6 +134,7 @@ void bc_publish_commit(struct bc_upload *upload)
 	upload->control.commit.id = print_id;
 	upload->control.commit.count = upload->count;
 	upload->control.commit.size = upload->mine.size;
+	upload->control.commit.run = upload->run;
 	upload->control.commit.meta = &upload->meta;
 	upload->committing = true;
 	start(upload, BC_VERB_COMMIT);
@@ -225,6 +226,12 @@ void bc_publish_decide(struct bc_upload *upload, enum bc_step step,
 {
 	struct bc_decision decision = bc_decide(step, result->answer);
 
+	/* Of several blocks that were answered one wants to know more: that comes first. */
+	if (step == BC_STEP_STAGE && upload->next != BC_NEXT_STAGE) {
+		if (decision.verdict == BC_VERDICT_WAIT || decision.verdict == BC_VERDICT_ALARM)
+			bc_upload_wait(upload, decision.trouble, least_wait(result), result->text);
+		return;
+	}
 	upload->next = after(step);
 	switch (decision.verdict) {
 	case BC_VERDICT_DONE:

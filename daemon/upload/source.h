@@ -54,7 +54,10 @@ struct bc_source_ops {
 
 struct bc_source {
 	const struct bc_source_ops *ops;
-	uint8_t generation[BC_GENERATION_SIZE];	/* of the file: a random number for life */
+	/* Of the file: a random number for life. What has it in the store is an earlier cut of it. */
+	uint8_t generation[BC_GENERATION_SIZE];
+	/* Whose blocks it may use: mostly the same; that of files that are alike. */
+	uint8_t lineage[BC_GENERATION_SIZE];
 	uint64_t cut;			/* grows with what was written */
 	uint64_t size;
 	bool has_mode;			/* these two: tell them in the metadata */

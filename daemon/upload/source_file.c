@@ -179,6 +179,7 @@ struct bc_source *bc_source_file(const char *path, const uint8_t *generation, ui
 		goto err_close;
 	if (generation)
 		memcpy(source->generation, generation, BC_GENERATION_SIZE);
+	memcpy(source->lineage, source->generation, BC_GENERATION_SIZE);
 	source->ops = &file_ops;
 	source->cut = cut;
 	source->size = (uint64_t)file->st.st_size;

@@ -23,7 +23,10 @@ static bool on_bytes(struct bc_stage *stage, uint64_t offset, void *to, size_t l
 
 static void on_end(struct bc_transfer *transfer)
 {
-	((struct bc_slot *)transfer)->ended = true;
+	struct bc_slot *slot = (struct bc_slot *)transfer;
+
+	slot->ended = true;
+	slot->upload->begun |= transfer->result.answer == BC_ANSWER_DONE;
 }
 
 static const struct bc_transfer_ops slot_ops = {
@@ -116,6 +119,8 @@ static void send_block(struct bc_upload *upload, struct bc_slot *slot)
 	transfer->bytes_per_second = rate ? rate->bytes_per_second : 0;
 	slot->stage.id = slot->id;
 	slot->stage.generation = upload->mine.generation;
+	slot->stage.run = upload->run;
+	slot->stage.first = !upload->begun;
 	slot->stage.md5 = slot->piece.md5;
 	slot->stage.bytes = on_bytes;
 	slot->sending = true;
@@ -270,6 +275,8 @@ void bc_stage_again(struct bc_upload *upload)
 	if (upload->count)
 		memset(upload->states, BC_BLOCK_TODO, upload->count);
 	upload->cursor = 0;
+	upload->begun = false;
+	upload->checksum_known = true;
 	upload->done = 0;
 	upload->progress.done = 0;
 	upload->progress.reused = 0;

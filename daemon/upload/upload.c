@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "upload/upload.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "store/http.h"
 #include "upload/internal.h"
@@ -95,6 +97,11 @@ struct bc_upload *bc_upload_create(const struct bc_upload_job *job, struct bc_ne
 		return NULL;
 	}
 	copy_node(upload->node, job->node);
+	if (getrandom(&upload->run, sizeof(upload->run), 0) != sizeof(upload->run)) {
+		snprintf(text, size, "no random numbers: %s", strerror(errno));
+		bc_upload_free(upload);
+		return NULL;
+	}
 	memcpy(upload->mine.generation, job->source->generation, BC_GENERATION_SIZE);
 	upload->mine.cut = job->source->cut;
 	upload->mine.size = job->source->size;
@@ -106,6 +113,29 @@ struct bc_upload *bc_upload_create(const struct bc_upload_job *job, struct bc_ne
 	upload->progress.size = job->source->size;
 	upload->progress.blocks = upload->count;
 	return upload;
+}
+
+static void nothing(struct bc_transfer *transfer)
+{
+	(void)transfer;
+}
+
+/* What is staged goes, where no other run can go on with it. */
+static void discard(struct bc_upload *upload)
+{
+	static const struct bc_transfer_ops ops = { .end = nothing };
+	struct bc_discard discard = {
+		.generation = upload->mine.generation,
+		.run = upload->run,
+	};
+
+	if (!upload->begun || upload->result.path)
+		return;
+	bc_upload_prepare(upload, &discard.transfer, BC_VERB_DISCARD);
+	discard.transfer.ops = &ops;
+	/* Ends before it returns: no store needs the network for it. */
+	bc_store_start(&discard.transfer, upload->net);
+	bc_upload_release(&discard.transfer);
 }
 
 /**
@@ -121,6 +151,8 @@ void bc_upload_free(struct bc_upload *upload)
 	if (upload->slots)
 		bc_stage_stop(upload);
 	bc_publish_stop(upload);
+	if (!upload->end_told)
+		discard(upload);
 	bc_prepare_end(upload);
 	upload->job.source->ops->close(upload->job.source);
 	bc_store_put(upload->store);
@@ -275,6 +307,7 @@ static int finish(struct bc_upload *upload)
 	upload->end_told = true;
 	bc_stage_stop(upload);
 	bc_publish_stop(upload);
+	discard(upload);
 	if (upload->result.end != BC_UPLOAD_FAILED)
 		set_trouble(upload, BC_TROUBLE_NONE, "");
 	tell_progress(upload, true);
@@ -425,11 +458,6 @@ void bc_upload_set_store(struct bc_upload *upload, struct bc_store *store)
 	bc_store_put(old);
 }
 
-static void nothing(struct bc_transfer *transfer)
-{
-	(void)transfer;
-}
-
 /**
  * bc_upload_cancel - the file is not wanted any more
  * @upload: the upload
@@ -439,18 +467,10 @@ static void nothing(struct bc_transfer *transfer)
  */
 void bc_upload_cancel(struct bc_upload *upload)
 {
-	static const struct bc_transfer_ops ops = { .end = nothing };
-	struct bc_discard discard = { .generation = upload->mine.generation };
-
 	if (upload->result.end)
 		return;
 	bc_stage_stop(upload);
 	bc_publish_stop(upload);
-	bc_upload_prepare(upload, &discard.transfer, BC_VERB_DISCARD);
-	discard.transfer.ops = &ops;
-	/* Ends before it returns: no store needs the network for it. */
-	bc_store_start(&discard.transfer, upload->net);
-	bc_upload_release(&discard.transfer);
 	bc_upload_end(upload, BC_UPLOAD_CANCELLED, "cancelled");
 }
 

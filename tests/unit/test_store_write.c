@@ -8,6 +8,7 @@
  * in test_azure.c), where they agree.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <setjmp.h>
@@ -21,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,12 +118,16 @@ static bool from_content(struct bc_stage *stage, uint64_t offset, void *to, size
 	return true;
 }
 
+/* Whose blocks they are. */
+static struct { uint64_t run; bool later; } writer = { .run = 1 };
+
 static struct bc_result stage_with(const char *path, uint32_t index, const char *id, bool spoil)
 {
 	unsigned char md5[EVP_MAX_MD_SIZE];
 	struct bc_stage stage = {
 		.transfer = { .verb = BC_VERB_STAGE, .path = path, .offset = index * (uint64_t)PART, .length = PART },
-		.id = id, .generation = generation, .md5 = md5, .bytes = from_content,
+		.id = id, .generation = generation, .run = writer.run, .first = !writer.later,
+		.md5 = md5, .bytes = from_content,
 	};
 
 	assert_true(EVP_Digest(content + index * PART, PART, md5, NULL, EVP_md5(), NULL));
@@ -149,7 +155,7 @@ static struct bc_commit commit(const char *path, uint32_t count, const char *eta
 	struct bc_commit commit = {
 		.transfer = { .verb = BC_VERB_COMMIT, .path = path },
 		.condition = etag ? BC_IF_MATCH : BC_IF_NONE, .etag = etag,
-		.id = id_of, .count = count, .size = count * (uint64_t)PART, .meta = &meta,
+		.id = id_of, .count = count, .size = count * (uint64_t)PART, .run = writer.run, .meta = &meta,
 	};
 
 	run(&commit.transfer);
@@ -250,7 +256,7 @@ static void test_abort(void **state)
 	uint8_t md5[BC_MD5_SIZE] = { 0 };
 	struct bc_stage stage = {
 		.transfer = { .verb = BC_VERB_STAGE, .path = "f", .length = 2 * PART },
-		.id = id_of(NULL, 0, id), .generation = generation, .md5 = md5, .bytes = refuse,
+		.id = id_of(NULL, 0, id), .generation = generation, .first = true, .md5 = md5, .bytes = refuse,
 	};
 
 	(void)state;
@@ -344,7 +350,7 @@ static void count_entry(struct bc_list *list, const struct bc_list_entry *entry)
 static void test_file_staged(void **state)
 {
 	struct bc_discard discard = {
-		.transfer = { .verb = BC_VERB_DISCARD, .path = "j/k" }, .generation = generation,
+		.transfer = { .verb = BC_VERB_DISCARD, .path = "j/k" }, .generation = generation, .run = writer.run,
 	};
 	int entries = 0;
 	struct bc_list list = {
@@ -360,6 +366,89 @@ static void test_file_staged(void **state)
 	assert_int_equal(discard.transfer.result.answer, BC_ANSWER_DONE);
 	run(&discard.transfer);
 	assert_int_equal(discard.transfer.result.answer, BC_ANSWER_GONE);
+}
+
+/* Two that write one file, with one generation, do not mix. */
+static void test_file_two(void **state)
+{
+	struct bc_transfer is;
+
+	(void)state;
+	stage("two", 0);
+	stage("two", 1);
+	writer.run = 2;
+	stage("two", 0);
+	writer.run = 1;
+	is.object = commit("two", 2, NULL).transfer.object;
+	check_content("two", 2 * PART);
+	writer.run = 2;
+	writer.later = true;
+	stage("two", 1);
+	check_content("two", 2 * PART);
+	assert_string_equal(head("two").object.etag, is.object.etag);
+	assert_int_equal(commit("two", 2, is.object.etag).transfer.result.answer, BC_ANSWER_DONE);
+	writer.run = 1;
+	writer.later = false;
+}
+
+static void remove_staged(const char *in)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "rm -f '%s/%s'/.blobcache-*", directory, in);
+	assert_int_equal(system(command), 0);
+}
+
+/* A staged file that went does not come again empty. */
+static void test_file_lost(void **state)
+{
+	char id[BC_BLOCK_ID_MAX + 1];
+
+	(void)state;
+	stage("l/lost", 0);
+	remove_staged("l");
+	writer.later = true;
+	assert_int_equal(stage_with("l/lost", 1, id_of(NULL, 1, id), false).answer, BC_ANSWER_BLOCK_LIST);
+	assert_int_equal(commit("l/lost", 2, NULL).transfer.result.answer, BC_ANSWER_BLOCK_LIST);
+	assert_int_equal(head("l/lost").result.status, BC_DONE_GONE);
+	writer.later = false;
+	stage("l/lost", 1);
+	stage("l/lost", 0);
+	assert_int_equal(commit("l/lost", 2, NULL).transfer.result.answer, BC_ANSWER_DONE);
+	check_content("l/lost", 2 * PART);
+	assert_int_equal(commit("l/lost", 2, NULL).transfer.result.answer, BC_ANSWER_BLOCK_LIST);
+}
+
+static int fsync_error;
+
+/* In place of libc's. */
+int fsync(int fd)
+{
+	if (!fsync_error)
+		return (int)syscall(SYS_fsync, fd);
+	errno = fsync_error;
+	fsync_error = 0;
+	return -1;
+}
+
+/* What could not be made durable is not believed the second time. */
+static void test_file_fsync(void **state)
+{
+	static const int errors[] = { EIO, ENOSPC };
+	char path[16];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < BC_COUNT(errors); i++) {
+		snprintf(path, sizeof(path), "s/%zu", i);
+		stage(path, 0);
+		fsync_error = errors[i];
+		assert_int_equal(commit(path, 1, NULL).transfer.result.answer, BC_ANSWER_BLOCK_LIST);
+		assert_int_equal(commit(path, 1, NULL).transfer.result.answer, BC_ANSWER_BLOCK_LIST);
+		assert_int_equal(head(path).result.status, BC_DONE_GONE);
+		stage(path, 0);
+		assert_int_equal(commit(path, 1, NULL).transfer.result.answer, BC_ANSWER_DONE);
+	}
 }
 
 /* Nothing outside of the directory is written, whatever the name. */
@@ -485,7 +574,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FILES(test_write), FILES(test_empty), FILES(test_conditions), FILES(test_delete),
-		FILES(test_abort), FILES(test_file_staged), FILES(test_file_beneath),
+		FILES(test_abort), FILES(test_file_staged), FILES(test_file_two),
+		FILES(test_file_lost), FILES(test_file_fsync), FILES(test_file_beneath),
 		AZURE(test_write), AZURE(test_empty), AZURE(test_conditions), AZURE(test_delete),
 		AZURE(test_abort), AZURE(test_azure_blocks), AZURE(test_azure_refusals),
 		AZURE(test_anonymous),
@@ -494,7 +584,7 @@ int main(void)
 
 	if (!getenv("AZURITE_JS")) {
 		printf("# no AZURITE_JS: not against Azurite\n");
-		count = 7;
+		count = 10;
 	}
 	return _cmocka_run_group_tests("store_write", tests, count, set_up, tear_down);
 }

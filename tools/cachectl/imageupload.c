@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cachectl.h"
@@ -59,16 +58,14 @@ static struct bc_store *open_store(const struct upload_request *request)
 }
 
 /*
- * Who uploads to the same place once more, from the same node, goes on with what is staged: so the
- * writer has one name there. Another cut each time, or another file would be taken for done.
+ * Who uploads to the same place once more, from the same node, goes on with what is staged: its
+ * blocks have one lineage. But each upload is a writer of its own: nobody is taken for it.
  */
 static struct bc_source *open_source(const struct upload_request *request, const char *node)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE] = { 0 };
 	struct bc_source *source;
 	char name[PATH_MAX + BC_NODE_MAX], text[256];
-	struct timespec now;
-	uint64_t cut;
 	int length;
 
 	length = snprintf(name, sizeof(name), "%s %s", node, request->url);
@@ -77,10 +74,10 @@ static struct bc_source *open_source(const struct upload_request *request, const
 		ctl_fail("%s: SHA-256 is not to be had of OpenSSL", ctl.path);
 		return NULL;
 	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	cut = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-	source = bc_source_file(request->file, digest, cut, text, sizeof(text));
-	if (!source)
+	source = bc_source_file(request->file, NULL, 1, text, sizeof(text));
+	if (source)
+		memcpy(source->lineage, digest, sizeof(source->lineage));
+	else
 		ctl_fail("%s %s: %s", ctl.path, request->file, text);
 	return source;
 }
@@ -129,9 +126,6 @@ static int told(const struct upload_request *request, struct bc_upload *upload,
 	if (result->end == BC_UPLOAD_CANCELLED)
 		return ctl_fail("%s: interrupted; %s is as it was, unless its very last request was on its way; the same upload again goes on with what the store has",
 				ctl.path, request->url);
-	if (result->end == BC_UPLOAD_SUPERSEDED)
-		return ctl_fail("%s: %s was not uploaded to %s: a later upload by a node of this name is there (by its clock: is this one's right?)",
-				ctl.path, request->file, request->url);
 	return ctl_fail("%s: %s was not uploaded to %s: %s", ctl.path, request->file, request->url,
 			result->text);
 }
