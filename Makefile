@@ -89,7 +89,7 @@ module:
 unit_c := $(sort $(wildcard tests/unit/test_*.c))
 unit_py := $(sort $(wildcard tests/unit/test_*.py tests/unit/test_*.t))
 unit_bin := $(patsubst tests/unit/%.c,build/unit/%,$(unit_c))
-unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store daemon/upload tools/cachectl tests/unit) tests/unit/shim/*/*.h)
+unit_h := $(wildcard $(addsuffix /*.h,uapi kmod daemon daemon/store daemon/upload daemon/flush tools/cachectl tests/unit) tests/unit/shim/*/*.h)
 named = $(call named_in,tests/unit/$(1).c,$(2))
 named_in = $(shell sed -nE '1,10s|^/\* $(2): (.*) \*/|\1|p' $(1))
 

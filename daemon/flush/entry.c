@@ -85,7 +85,7 @@ static struct bc_entry *add(struct bc_lane *lane, struct bc_news *news)
 	return entry;
 }
 
-/* The name that it had has a version of it, perhaps; under the new one it is another's to replace. */
+/* By the name that it had there is a version of it, perhaps. */
 static void rename_entry(struct bc_lane *lane, struct bc_entry *entry)
 {
 	if (entry->upload && !bc_upload_may_show(entry->upload))

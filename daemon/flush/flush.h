@@ -3,8 +3,8 @@
  * Dirty files go to the store, whenever it takes them.
  *
  * The kernel tells of dirty objects, by events and dumps, and keeps what they are until it is told
- * that the store has it. So nothing here is remembered across a restart of the daemon, and nothing is
- * ever given up: what does not work is tried again for as long as the object is dirty.
+ * that the store has it. So nothing here is remembered across a restart of the daemon, and nothing
+ * is ever given up: what does not work is tried again for as long as the object is dirty.
  *
  * There are two lanes, each a thread: one for stores on the network, one for those that block. All
  * functions belong to the main thread.

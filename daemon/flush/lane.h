@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the flush share: flush.c takes what the main thread tells, lane.c is the thread,
- * entry.c knows the objects, order.c says who may be seen next, run.c uploads, undo.c takes back,
- * report.c tells.
+ * What the files of the flush share: flush.c takes what the main thread tells, lane.c is the
+ * thread, entry.c knows the objects, order.c says who may be seen next, run.c uploads, undo.c takes
+ * back, report.c tells.
  */
 #ifndef BC_FLUSH_LANE_H
 #define BC_FLUSH_LANE_H
@@ -25,7 +25,7 @@ struct bc_entry {
 	struct bc_dirty_told told;
 	struct bc_store *store;		/* NULL: it cannot be uploaded; see why */
 	char *why;
-	bool found;			/* it was there before us, or what was told of it got lost */
+	bool found;			/* it was there before us, or news of it were lost */
 	bool renamed;			/* since it was committed last: it may be seen as it is */
 	uint64_t round;			/* of the last dump that had it */
 	int64_t since_ms;		/* the store does not have all of it */
@@ -44,7 +44,7 @@ struct bc_entry {
 	int64_t staged_ms;
 	unsigned int tries;		/* in a row, without a commit */
 	int64_t due_ms;			/* not before */
-	char *aside;			/* somebody else's version is there: ours is kept so, or "" */
+	char *aside;			/* somebody else's version is there: ours is so, or "" */
 };
 
 /* What was committed under a name that the file does not have any more. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * In which order files become visible in the store: one that was closed, or renamed, last not before
- * those of its directory, and below, that were before. A marker, by its name, waits for all of its
- * source: who finds it relies on everything else.
+ * In which order files become visible in the store: one that was closed, or renamed, last not
+ * before those of its directory, and below, that were before. A marker, by its name, waits for all
+ * of its source: who finds it relies on everything else.
  *
  * Files that are open for writing are not waited for: a log may be for ever.
  */
@@ -56,12 +56,11 @@ bool bc_order_may_commit(const struct bc_entries *entries, const struct bc_entry
 	bool is_marker = bc_order_is_marker(config, entry->told.path);
 	const struct bc_entry *other;
 
-	TAILQ_FOREACH(other, entries, link) {
-		if (other == entry)
-			return true;
-		if (bc_entry_pending(other) && !strcmp(other->store->source, entry->store->source) &&
+	for (other = TAILQ_FIRST(entries); other && other != entry;
+	     other = TAILQ_NEXT(other, link))
+		if (bc_entry_pending(other) &&
+		    !strcmp(other->store->source, entry->store->source) &&
 		    bc_order_below(other->told.path, entry->told.path, is_marker))
 			return false;
-	}
 	return true;
 }

@@ -94,7 +94,7 @@ json_t *bc_report_lane(struct bc_lane *lane)
 	int64_t now = bc_now_ms();
 	const struct bc_entry *entry;
 
-	TAILQ_FOREACH(entry, &lane->entries, link) {
+	for (entry = TAILQ_FIRST(&lane->entries); entry; entry = TAILQ_NEXT(entry, link)) {
 		if (json_array_size(objects) < OBJECTS_MAX)
 			json_array_append_new(objects, tell_entry(lane, entry, now));
 		if (entry->told.state == BC_NAME_COMMITTED)

@@ -152,7 +152,8 @@ static bool wants_staging(const struct bc_lane *lane, const struct bc_entry *ent
 	const struct bc_dirty_told *told = &entry->told;
 	const struct bc_flush_config *config = lane->config;
 
-	if (!entry->store || entry->aside || told->state == BC_NAME_COMMITTED || !told->writers ||
+	/* Where nobody can go on with what is staged it is of no use. */
+	if (!entry->store || entry->store->ops->capabilities & BC_STORE_BLOCKS || entry->aside || told->state == BC_NAME_COMMITTED || !told->writers ||
 	    told->step <= entry->staged_step || told->size < config->stage_bytes)
 		return false;
 	return told->size >= entry->staged_size + config->stage_bytes ||

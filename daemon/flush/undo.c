@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What was committed under a name that its file has lost meanwhile is deleted again, on condition that
- * it is still that version: somebody else's is not touched. Nothing is uploaded to the name before.
+ * What was committed under a name that its file has lost meanwhile is deleted again, on condition
+ * that it is still that version: somebody else's is not touched. Nothing is uploaded to the name
+ * before.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,7 +45,7 @@ void bc_undo_add(struct bc_lane *lane, struct bc_store *store, const char *path,
 		free(undo);
 		return;
 	}
-	strncpy(undo->object.etag, etag, sizeof(undo->object.etag) - 1);
+	snprintf(undo->object.etag, sizeof(undo->object.etag), "%s", etag);
 	undo->transfer = (struct bc_transfer){
 		.store = bc_store_get(store),
 		.ops = &undo_ops,

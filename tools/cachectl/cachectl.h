@@ -42,7 +42,7 @@ enum ctl_arg {
  * @usage: what follows the command's name in the usage line
  * @help: options and examples
  * @options: getopt_long table of its own options, ended by a zero entry, or NULL
- * @run: of a leaf: options and arguments to an exit code
+ * @run: of a leaf: options and arguments to an exit code; of an inner node: without a command
  * @sub: of an inner node: its commands, ended by NULL
  * @arg: what the arguments are
  */
@@ -145,6 +145,6 @@ void ctl_descend(const struct command *cmd);
 /* The nouns. */
 extern const struct command cmd_device, cmd_mount, cmd_status, cmd_stats, cmd_pin, cmd_prefetch,
 	cmd_evict, cmd_residency, cmd_requests, cmd_disk,
-	cmd_image;
+	cmd_image, cmd_flush;
 
 #endif /* CACHECTL_H */

@@ -110,7 +110,7 @@ static void short_options(const struct command *cmd, const struct option *o, cha
 {
 	size_t n = 0;
 
-	if (cmd->sub)
+	if (cmd->sub && !cmd->run)
 		text[n++] = '+';
 	text[n++] = ':';
 	for (; o->name && n + 3 < size; o++) {

@@ -30,6 +30,8 @@ static const char *const losses[] = { "lower", "wait", "fail", NULL };
 static const char *const request_kinds[] = { "fetch", "resolve", NULL };
 static const char *const request_states[] = { "new", "claimed", NULL };
 static const char *const disk_states[] = { "attaching", "live", "stale", "leaving", NULL };
+static const char *const name_states[] = { "writing", "ready", "committed", NULL };
+static const char *const name_bases[] = { "none", "etag", "unknown", NULL };
 static const char *const priorities[] = { "demand", "readahead", "prefetch", NULL };
 
 static const struct field status_fields[BC_STATUS_A_MAX + 1] = {
@@ -129,6 +131,24 @@ static const struct field disk_fields[BC_DISK_A_MAX + 1] = {
 	[BC_DISK_A_PINNED]		= { "pinned", FIELD_BOOL, NULL },
 };
 
+static const struct field dirty_fields[BC_DIRTY_A_MAX + 1] = {
+	[BC_DIRTY_A_GENERATION]		= { "generation", FIELD_ID, NULL },
+	[BC_DIRTY_A_SOURCE]		= { "source", FIELD_STRING, NULL },
+	[BC_DIRTY_A_PATH]		= { "path", FIELD_STRING, NULL },
+	[BC_DIRTY_A_DEVICE]		= { "device", FIELD_STRING, NULL },
+	[BC_DIRTY_A_STATE]		= { "state", FIELD_ENUM, name_states },
+	[BC_DIRTY_A_STEP]		= { "step", FIELD_U64, NULL },
+	[BC_DIRTY_A_SIZE]		= { "size", FIELD_U64, NULL },
+	[BC_DIRTY_A_MODE]		= { "mode", FIELD_U32, NULL },
+	[BC_DIRTY_A_MTIME]		= { "mtime", FIELD_U64, NULL },
+	[BC_DIRTY_A_MTIME_NSEC]		= { "mtime_nsec", FIELD_U32, NULL },
+	[BC_DIRTY_A_BASE]		= { "base", FIELD_ENUM, name_bases },
+	[BC_DIRTY_A_WRITERS]		= { "writers", FIELD_U32, NULL },
+	[BC_DIRTY_A_CUT]		= { "cut", FIELD_U64, NULL },
+	[BC_DIRTY_A_ACKED_SEQ]		= { "acked_cut", FIELD_U64, NULL },
+	[BC_DIRTY_A_ACKED_ETAG]		= { "acked_etag", FIELD_STRING, NULL },
+};
+
 #define READS	"reads"
 #define STORE	"store (through the daemon)"
 #define LOWER	"lower mounts"
@@ -205,6 +225,8 @@ static const struct field *fields_of(enum bc_attr kind, int *max)
 		return TABLE(pin_fields);
 	case BC_A_DISK:
 		return TABLE(disk_fields);
+	case BC_A_DIRTY:
+		return TABLE(dirty_fields);
 	default:
 		return NULL;
 	}

@@ -9,7 +9,7 @@
 
 static const struct command *const root_sub[] = {
 	&cmd_status, &cmd_stats, &cmd_device, &cmd_mount, &cmd_disk, &cmd_image,
-	&cmd_prefetch, &cmd_pin, &cmd_evict, &cmd_residency, &cmd_requests, NULL,
+	&cmd_prefetch, &cmd_pin, &cmd_evict, &cmd_flush, &cmd_residency, &cmd_requests, NULL,
 };
 
 const struct command cmd_root = {
@@ -36,7 +36,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 	const struct command *sub;
 
 	optind = 0;
-	if (cmd->run)
+	/* One that has both is followed by a command's name, or it is meant itself. */
+	if (cmd->run && !(cmd->sub && argc > 1 && ctl_find(cmd, argv[1])))
 		return cmd->run(cmd, argc, argv);
 	while (ctl_getopt(cmd, argc, argv) != -1)
 		;
