@@ -13,6 +13,8 @@
 #include "log.h"
 #include "util.h"
 
+#define DELAY_MAX_MS	5000		/* and what is configured, once more */
+
 static struct bc_bucket *bucket(struct bc_lane *lane, const uint8_t *generation)
 {
 	uint32_t hash;
@@ -113,9 +115,11 @@ static void change(struct bc_lane *lane, struct bc_entry *entry, struct bc_news 
 	entry->aside = NULL;
 	entry->tries = 0;
 	entry->changed_ms = bc_now_ms();
-	entry->due_ms = entry->changed_ms + lane->config->delay_ms;
 	if (was_there)
 		entry->since_ms = entry->changed_ms;
+	/* One that changes all the time has its turn, too. */
+	if (entry->changed_ms < entry->since_ms + DELAY_MAX_MS)
+		entry->due_ms = entry->changed_ms + lane->config->delay_ms;
 	TAILQ_REMOVE(&lane->entries, entry, link);
 	TAILQ_INSERT_TAIL(&lane->entries, entry, link);
 }

@@ -152,9 +152,11 @@ static bool wants_staging(const struct bc_lane *lane, const struct bc_entry *ent
 	const struct bc_dirty_told *told = &entry->told;
 	const struct bc_flush_config *config = lane->config;
 
-	/* Where nobody can go on with what is staged it is of no use. */
-	if (!entry->store || entry->store->ops->capabilities & BC_STORE_BLOCKS || entry->aside || told->state == BC_NAME_COMMITTED || !told->writers ||
+	if (!entry->store || entry->aside || told->state == BC_NAME_COMMITTED || !told->writers ||
 	    told->step <= entry->staged_step || told->size < config->stage_bytes)
+		return false;
+	/* Where nobody can go on with what is staged it is of no use. */
+	if (entry->store->ops->capabilities & BC_STORE_BLOCKS)
 		return false;
 	return told->size >= entry->staged_size + config->stage_bytes ||
 	       now >= entry->staged_ms + config->stage_age_ms;
@@ -172,14 +174,25 @@ static bool name_is_busy(const struct bc_lane *lane, const struct bc_entry *entr
 	return bc_undo_busy(lane, entry->store->source, entry->told.path);
 }
 
+/* Those that wait for others, or for better times, do not keep the rest from going on. */
 static unsigned int working(const struct bc_lane *lane)
 {
 	const struct bc_entry *entry;
 	unsigned int count = 0;
 
 	TAILQ_FOREACH(entry, &lane->entries, link)
-		count += entry->upload && !bc_upload_waits(entry->upload);
+		count += entry->upload && !bc_upload_waits(entry->upload) &&
+			 !bc_upload_progress(entry->upload)->trouble;
 	return count;
+}
+
+/* There is always room for what others may be waiting for. */
+static bool has_room(const struct bc_lane *lane, const struct bc_entry *entry)
+{
+	if (lane->running < BC_RUNNING_MAX)
+		return true;
+	return lane->running < 2 * BC_RUNNING_MAX &&
+	       bc_order_may_commit(&lane->entries, entry, lane->config);
 }
 
 static void begin_those_that_may(struct bc_lane *lane, int64_t now)
@@ -187,8 +200,7 @@ static void begin_those_that_may(struct bc_lane *lane, int64_t now)
 	unsigned int room = lane->config->uploads, busy = working(lane);
 	struct bc_entry *entry, *next;
 
-	for (entry = TAILQ_FIRST(&lane->entries);
-	     entry && busy < room && lane->running < BC_RUNNING_MAX; entry = next) {
+	for (entry = TAILQ_FIRST(&lane->entries); entry && busy < room; entry = next) {
 		bool staging;
 
 		next = TAILQ_NEXT(entry, link);
@@ -199,7 +211,7 @@ static void begin_those_that_may(struct bc_lane *lane, int64_t now)
 			continue;
 		if (entry->due_ms > now)
 			lane->look_ms = bc_min((uint64_t)lane->look_ms, (uint64_t)entry->due_ms);
-		else if (!name_is_busy(lane, entry))
+		else if (!name_is_busy(lane, entry) && has_room(lane, entry))
 			begin(lane, entry, staging && !bc_entry_pending(entry));
 		busy = working(lane);
 	}
@@ -371,6 +383,11 @@ void bc_run_cancel(struct bc_lane *lane, struct bc_entry *entry)
 	entry->tries = 0;
 }
 
+static bool is_waiting(const struct bc_entry *entry)
+{
+	return bc_upload_waits(entry->upload) || bc_upload_progress(entry->upload)->trouble;
+}
+
 /* What troubles it, counted once. */
 static void count_trouble(struct bc_lane *lane, struct bc_entry *entry)
 {
@@ -399,12 +416,12 @@ int bc_run_step(struct bc_lane *lane)
 		next = TAILQ_NEXT(entry, link);
 		if (!entry->upload)
 			continue;
-		waited = bc_upload_waits(entry->upload);
+		waited = is_waiting(entry);
 		bc_upload_pause(entry->upload, lane->config->paused);
 		one = bc_upload_step(entry->upload);
 		count_trouble(lane, entry);
 		/* There is room for another one. */
-		lane->look |= waited != bc_upload_waits(entry->upload);
+		lane->look |= waited != is_waiting(entry);
 		if (one < 0)
 			end(lane, entry);
 		else

@@ -64,7 +64,7 @@ struct bc_upload {
 	unsigned int aside_count;
 	char node[BC_NODE_MAX];
 	struct bc_mine mine;
-	uint64_t run;			/* random: what it stages is its own where stores can tell */
+	uint64_t run;			/* random: what it stages is its own, where stores tell */
 	bool begun;			/* a block of it was staged that is still wanted */
 	struct bc_base base;
 

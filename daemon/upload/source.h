@@ -54,7 +54,7 @@ struct bc_source_ops {
 
 struct bc_source {
 	const struct bc_source_ops *ops;
-	/* Of the file: a random number for life. What has it in the store is an earlier cut of it. */
+	/* Of the file: a random number for life. What has it in the store is an earlier cut. */
 	uint8_t generation[BC_GENERATION_SIZE];
 	/* Whose blocks it may use: mostly the same; that of files that are alike. */
 	uint8_t lineage[BC_GENERATION_SIZE];
