@@ -436,6 +436,7 @@ static bool parse_dirty(struct nlattr **attrs, struct bc_dirty_told *told)
 {
 	static const int needed[] = {
 		BC_DIRTY_A_GENERATION, BC_DIRTY_A_SOURCE, BC_DIRTY_A_PATH, BC_DIRTY_A_STATE,
+		BC_DIRTY_A_DEVICE,
 		BC_DIRTY_A_STEP, BC_DIRTY_A_SIZE, BC_DIRTY_A_MODE, BC_DIRTY_A_MTIME,
 		BC_DIRTY_A_MTIME_NSEC, BC_DIRTY_A_BASE, BC_DIRTY_A_WRITERS,
 	};
@@ -468,7 +469,8 @@ static bool parse_dirty(struct nlattr **attrs, struct bc_dirty_told *told)
 		return false;
 	told->source = copy_string(attrs[BC_DIRTY_A_SOURCE], BC_NL_SOURCE_MAX);
 	told->path = copy_string(attrs[BC_DIRTY_A_PATH], BC_NL_PATH_MAX);
-	return told->source && told->path;
+	told->device = copy_string(attrs[BC_DIRTY_A_DEVICE], BC_NL_PATH_MAX);
+	return told->source && told->path && told->device;
 }
 
 static int on_dirty(struct bc_kernel *kernel, struct nlattr *attr)
@@ -486,6 +488,7 @@ static int on_dirty(struct bc_kernel *kernel, struct nlattr *attr)
 		kernel->on_dirty(&told, kernel->dirty_context);
 	free(told.source);
 	free(told.path);
+	free(told.device);
 	return NL_OK;
 }
 
@@ -595,6 +598,43 @@ bool bc_kernel_dump_dirty(struct bc_kernel *kernel)
 
 	set_reader(kernel->dumps, &reader);
 	return dump(kernel, BC_CMD_DIRTY_GET, "dirty files");
+}
+
+struct tier_search {
+	const char *device;
+	bool found;
+};
+
+static int on_tier(struct nl_msg *message, void *context)
+{
+	struct nlattr *attrs[BC_A_MAX + 1], *nest[BC_TIER_A_MAX + 1];
+	struct nlmsghdr *header = nlmsg_hdr(message);
+	struct tier_search *search = context;
+	const struct nlattr *device;
+
+	if (!genlmsg_valid_hdr(header, 0) || genlmsg_parse(header, 0, attrs, BC_A_MAX, NULL) ||
+	    !attrs[BC_A_TIER] ||
+	    nla_parse_nested(nest, BC_TIER_A_MAX, attrs[BC_A_TIER], NULL))
+		return NL_SKIP;
+	device = nest[BC_TIER_A_DEVICE];
+	if (device && strnlen(nla_data(device), (size_t)nla_len(device)) < (size_t)nla_len(device))
+		search->found |= !strcmp(nla_data(device), search->device);
+	return NL_OK;
+}
+
+/**
+ * bc_kernel_has_tier - whether a tier is attached
+ * @kernel: the kernel
+ * @device: of it
+ *
+ * Only if that is known.
+ */
+bool bc_kernel_has_tier(struct bc_kernel *kernel, const char *device)
+{
+	struct tier_search search = { .device = device };
+
+	nl_socket_modify_cb(kernel->dumps, NL_CB_VALID, NL_CB_CUSTOM, on_tier, &search);
+	return dump(kernel, BC_CMD_TIER_GET, "tiers") && search.found;
 }
 
 /**

@@ -48,6 +48,7 @@ struct bc_dirty_told {
 	char acked_etag[BC_ETAG_MAX + 1];	/* "" = the store has nothing of it */
 	char *source;			/* malloced */
 	char *path;			/* malloced */
+	char *device;			/* of its tier; malloced */
 };
 
 /* Takes the strings over by setting them to NULL, or leaves them. */
@@ -62,6 +63,7 @@ bool bc_kernel_read_events(struct bc_kernel *kernel, bc_request_fn *fn, void *co
 bool bc_kernel_dump(struct bc_kernel *kernel, bc_request_fn *fn, void *context);
 void bc_kernel_set_dirty(struct bc_kernel *kernel, bc_dirty_fn *fn, void *context);
 bool bc_kernel_dump_dirty(struct bc_kernel *kernel);
+bool bc_kernel_has_tier(struct bc_kernel *kernel, const char *device);
 
 /* These return 0 or a negative errno, as uapi/blobcache_dev.h says. */
 int bc_kernel_claim(struct bc_kernel *kernel, uint64_t id);

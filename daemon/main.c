@@ -327,6 +327,16 @@ static void on_dirty(struct bc_dirty_told *told, void *context)
 	bc_flush_tell(daemon->flush, told, store, text);
 }
 
+static struct bc_store *find_store(const char *source, const char *device, void *context)
+{
+	struct daemon *daemon = context;
+	char text[512];
+
+	if (!bc_kernel_has_tier(daemon->kernel, device))
+		return NULL;
+	return bc_volumes_find(daemon->volumes, source, text, sizeof(text));
+}
+
 static void dump_dirty(struct daemon *daemon)
 {
 	bool complete;
@@ -516,6 +526,7 @@ static int serve(struct daemon *daemon)
 	if (daemon->tick_ms < TICK_MIN_MS)
 		daemon->tick_ms = TICK_MIN_MS;
 	bc_kernel_set_dirty(daemon->kernel, on_dirty, daemon);
+	bc_flush_set_find(daemon->flush, find_store, daemon);
 	add_poll(daemon, bc_kernel_event_fd(daemon->kernel));
 	arm_timer(daemon, daemon->tick_ms);
 	dump(daemon);

@@ -78,6 +78,7 @@ static struct bc_entry *add(struct bc_lane *lane, struct bc_news *news)
 	entry->told = news->told;
 	news->told.source = NULL;
 	news->told.path = NULL;
+	news->told.device = NULL;
 	entry->found = news->dump || news->told.acked_etag[0];
 	entry->since_ms = bc_now_ms();
 	entry->changed_ms = entry->since_ms;
@@ -93,7 +94,7 @@ static void rename_entry(struct bc_lane *lane, struct bc_entry *entry)
 	if (entry->upload && !bc_upload_may_show(entry->upload))
 		bc_run_cancel(lane, entry);
 	if (entry->store && entry->told.base == BC_BASE_ETAG && entry->told.acked_etag[0])
-		bc_undo_add(lane, entry->store, entry->told.path, entry->told.acked_etag);
+		bc_undo_add(lane, entry, entry->told.path, entry->told.acked_etag);
 	entry->renamed = true;
 	entry->has_base = false;
 }
@@ -106,9 +107,11 @@ static void change(struct bc_lane *lane, struct bc_entry *entry, struct bc_news 
 		rename_entry(lane, entry);
 	free(entry->told.source);
 	free(entry->told.path);
+	free(entry->told.device);
 	entry->told = news->told;
 	news->told.source = NULL;
 	news->told.path = NULL;
+	news->told.device = NULL;
 	if (entry->told.state == BC_NAME_COMMITTED)
 		return;
 	free(entry->aside);
@@ -175,8 +178,10 @@ void bc_entry_forget(struct bc_lane *lane, struct bc_entry *entry)
 	bc_store_put(entry->store);
 	free(entry->told.source);
 	free(entry->told.path);
+	free(entry->told.device);
 	free(entry->why);
 	free(entry->aside);
+	free(entry->marked);
 	free(entry);
 }
 

@@ -2,6 +2,7 @@
 #include "flush/flush.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,16 +10,22 @@
 #include <unistd.h>
 
 #include "flush/lane.h"
+#include "flush/mark.h"
 #include "log.h"
 #include "util.h"
 
 enum { LANE_NETWORK, LANE_BLOCKING, LANES };
 
 #define POLL_MS		10
+#define MARKS		"/commits"
 
 struct bc_flush {
 	struct bc_lane lanes[LANES];
-	bool dumping;			/* the main thread's */
+	bool dumping;			/* the main thread's, as what follows */
+	bool marks_done;
+	bc_flush_find_fn *find;
+	void *find_context;
+	int marks;			/* directory, or -1 */
 	char *state;			/* file; NULL = none */
 	pthread_mutex_t lock;		/* of what follows, and the file */
 	json_t *reports[LANES];
@@ -80,6 +87,37 @@ static void send_news(struct bc_lane *lane, struct bc_news *news)
 	bc_net_wake(lane->net);
 }
 
+static struct bc_lane *lane_of(struct bc_flush *flush, const struct bc_store *store)
+{
+	bool blocks = store && store->ops->capabilities & BC_STORE_BLOCKS;
+
+	return &flush->lanes[blocks ? LANE_BLOCKING : LANE_NETWORK];
+}
+
+/*
+ * Who was before us was killed. Without a store the mark stays for who comes next; so it does while
+ * the tier is not there: the object may be on it as it was, and be lost with it.
+ */
+static void send_mark(const struct bc_mark *mark, void *context)
+{
+	struct bc_flush *flush = context;
+	struct bc_store *store = flush->find(mark->source, mark->device, flush->find_context);
+	struct bc_news *news = store ? calloc(1, sizeof(*news)) : NULL;
+
+	if (!news) {
+		bc_store_put(store);
+		return;
+	}
+	news->kind = BC_NEWS_MARK;
+	news->store = store;
+	memcpy(news->told.generation, mark->generation, sizeof(news->told.generation));
+	news->told.path = strdup(mark->path);
+	if (news->told.path)
+		send_news(lane_of(flush, store), news);
+	else
+		bc_news_free(news);
+}
+
 static void send_round(struct bc_flush *flush, int kind, bool complete)
 {
 	int i;
@@ -115,6 +153,22 @@ void bc_flush_round_end(struct bc_flush *flush, bool complete)
 {
 	flush->dumping = false;
 	send_round(flush, BC_NEWS_ROUND_END, complete);
+	if (!complete || flush->marks_done || !flush->find)
+		return;
+	flush->marks_done = true;
+	bc_mark_each(flush->marks, send_mark, flush);
+}
+
+/**
+ * bc_flush_set_find - how to find the stores of marks
+ * @flush: the flush
+ * @find: called from bc_flush_round_end()
+ * @context: for @find
+ */
+void bc_flush_set_find(struct bc_flush *flush, bc_flush_find_fn *find, void *context)
+{
+	flush->find = find;
+	flush->find_context = context;
 }
 
 /**
@@ -127,7 +181,6 @@ void bc_flush_round_end(struct bc_flush *flush, bool complete)
 void bc_flush_tell(struct bc_flush *flush, struct bc_dirty_told *told, struct bc_store *store,
 		   const char *why)
 {
-	bool blocks = store && store->ops->capabilities & BC_STORE_BLOCKS;
 	struct bc_news *news = calloc(1, sizeof(*news));
 
 	if (!news) {
@@ -138,10 +191,11 @@ void bc_flush_tell(struct bc_flush *flush, struct bc_dirty_told *told, struct bc
 	news->told = *told;
 	told->source = NULL;
 	told->path = NULL;
+	told->device = NULL;
 	news->store = store;
 	news->why = store ? NULL : strdup(why);
 	news->dump = flush->dumping;
-	send_news(&flush->lanes[blocks ? LANE_BLOCKING : LANE_NETWORK], news);
+	send_news(lane_of(flush, store), news);
 }
 
 /**
@@ -169,14 +223,27 @@ void bc_flush_configure(struct bc_flush *flush, const struct bc_flush_config *co
 
 static void make_directory(const char *path)
 {
-	char *directory = strdup(path), *slash = directory ? strrchr(directory, '/') : NULL;
+	if (mkdir(path, 0755) && errno != EEXIST)
+		bc_warn("cannot make %s: %s", path, strerror(errno));
+}
 
-	if (slash && slash != directory) {
-		*slash = 0;
-		if (mkdir(directory, 0755) && errno != EEXIST)
-			bc_warn("cannot make %s: %s", directory, strerror(errno));
-	}
-	free(directory);
+/* The directory that the state is in, and that of the marks in it. */
+static void make_directories(struct bc_flush *flush)
+{
+	char path[4096];
+	char *slash;
+
+	if (snprintf(path, sizeof(path) - sizeof(MARKS), "%s", flush->state) >=
+	    (int)(sizeof(path) - sizeof(MARKS)))
+		return;
+	slash = strrchr(path, '/');
+	if (!slash || slash == path)
+		return;
+	*slash = 0;
+	make_directory(path);
+	strcpy(slash, MARKS);
+	make_directory(path);
+	flush->marks = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 /**
@@ -195,12 +262,14 @@ struct bc_flush *bc_flush_create(struct bc_kernel *kernel, const struct bc_flush
 	if (!flush)
 		return NULL;
 	pthread_mutex_init(&flush->lock, NULL);
-	if (state)
-		make_directory(state);
+	flush->marks = -1;
 	flush->state = state ? strdup(state) : NULL;
+	if (flush->state)
+		make_directories(flush);
 	for (i = 0; i < LANES && good; i++) {
 		flush->lanes[i].flush = flush;
 		flush->lanes[i].kernel = kernel;
+		flush->lanes[i].marks = flush->marks;
 		flush->lanes[i].config = bc_flush_config_copy(config);
 		good = flush->lanes[i].config && bc_lane_start(&flush->lanes[i]);
 	}
@@ -259,6 +328,8 @@ bool bc_flush_stop(struct bc_flush *flush, int timeout_ms)
 	}
 	if (flush->state)
 		unlink(flush->state);
+	if (flush->marks >= 0)
+		close(flush->marks);
 	pthread_mutex_destroy(&flush->lock);
 	free(flush->state);
 	free(flush);

@@ -22,8 +22,12 @@
 
 struct bc_flush;
 
+/* The store of a source, with a reference; NULL if there is none, or the device is not attached. */
+typedef struct bc_store *bc_flush_find_fn(const char *source, const char *device, void *context);
+
 struct bc_flush *bc_flush_create(struct bc_kernel *kernel, const struct bc_flush_config *config,
 				 const char *state);
+void bc_flush_set_find(struct bc_flush *flush, bc_flush_find_fn *find, void *context);
 void bc_flush_configure(struct bc_flush *flush, const struct bc_flush_config *config);
 void bc_flush_tell(struct bc_flush *flush, struct bc_dirty_told *told, struct bc_store *store,
 		   const char *why);

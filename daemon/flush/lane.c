@@ -19,6 +19,7 @@ void bc_news_free(struct bc_news *news)
 	bc_store_put(news->store);
 	free(news->told.source);
 	free(news->told.path);
+	free(news->told.device);
 	free(news->why);
 	free(news);
 }
@@ -36,6 +37,9 @@ static void take(struct bc_lane *lane, struct bc_news *news)
 		if (news->complete)
 			bc_entry_sweep(lane);
 		lane->round = 0;
+		break;
+	case BC_NEWS_MARK:
+		bc_undo_marked(lane, news);
 		break;
 	}
 	bc_news_free(news);

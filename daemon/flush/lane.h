@@ -34,6 +34,7 @@ struct bc_entry {
 	struct bc_upload *upload;	/* NULL: none is under way */
 	struct bc_kernel_cut cut;	/* of it */
 	bool staging;			/* it ends without a commit */
+	char *marked;			/* a mark says that it may be under this name */
 	unsigned int retries;		/* of it, that were counted */
 	bool tried;			/* it is not the first one */
 	struct bc_base base;		/* what the first one was to replace */
@@ -52,6 +53,8 @@ struct bc_undo {
 	struct bc_transfer transfer;	/* first */
 	TAILQ_ENTRY(bc_undo) link;
 	struct bc_object object;
+	uint8_t generation[BC_GENERATION_SIZE];	/* of what is to be deleted */
+	bool look;			/* which version it is nobody knows yet */
 	char *path;
 	bool running;
 	bool ended;
@@ -62,7 +65,8 @@ struct bc_undo {
 /* What the main thread told. */
 struct bc_news {
 	STAILQ_ENTRY(bc_news) link;
-	enum { BC_NEWS_TOLD, BC_NEWS_ROUND_BEGIN, BC_NEWS_ROUND_END } kind;
+	/* BC_NEWS_MARK: a version may be under that name */
+	enum { BC_NEWS_TOLD, BC_NEWS_ROUND_BEGIN, BC_NEWS_ROUND_END, BC_NEWS_MARK } kind;
 	struct bc_dirty_told told;
 	struct bc_store *store;
 	char *why;
@@ -88,6 +92,7 @@ struct bc_flush_counts {
 struct bc_lane {
 	struct bc_flush *flush;
 	struct bc_kernel *kernel;
+	int marks;			/* directory of them, or -1 */
 	struct bc_net *net;
 	pthread_t thread;
 	bool started;
@@ -134,7 +139,9 @@ void bc_run_cancel(struct bc_lane *lane, struct bc_entry *entry);
 int bc_run_step(struct bc_lane *lane);
 
 /* undo.c */
-void bc_undo_add(struct bc_lane *lane, struct bc_store *store, const char *path, const char *etag);
+void bc_undo_add(struct bc_lane *lane, const struct bc_entry *entry, const char *path,
+		 const char *etag);
+void bc_undo_marked(struct bc_lane *lane, struct bc_news *news);
 bool bc_undo_busy(const struct bc_lane *lane, const char *source, const char *path);
 int bc_undo_step(struct bc_lane *lane);
 void bc_undo_stop(struct bc_lane *lane);

@@ -9,6 +9,7 @@
 
 #include "flush/cut.h"
 #include "flush/lane.h"
+#include "flush/mark.h"
 #include "log.h"
 #include "util.h"
 
@@ -217,15 +218,31 @@ static void begin_those_that_may(struct bc_lane *lane, int64_t now)
 	}
 }
 
+static void hold(struct bc_lane *lane, struct bc_entry *entry)
+{
+	struct bc_mark mark = {
+		.source = entry->told.source,
+		.device = entry->told.device,
+		.path = bc_upload_path(entry->upload),
+	};
+	bool wait = !entry->staging && !bc_upload_may_show(entry->upload) &&
+		    !bc_order_may_commit(&lane->entries, entry, lane->config);
+
+	if (!wait && !entry->staging && !entry->marked) {
+		memcpy(mark.generation, entry->told.generation, sizeof(mark.generation));
+		bc_mark_set(lane->marks, &mark);
+		entry->marked = strdup(mark.path);
+	}
+	bc_upload_hold(entry->upload, wait);
+}
+
 static void hold_those_that_wait(struct bc_lane *lane)
 {
 	struct bc_entry *entry;
 
 	TAILQ_FOREACH(entry, &lane->entries, link)
 		if (entry->upload)
-			bc_upload_hold(entry->upload, !entry->staging &&
-				       !bc_upload_may_show(entry->upload) &&
-				       !bc_order_may_commit(&lane->entries, entry, lane->config));
+			hold(lane, entry);
 }
 
 /**
@@ -258,14 +275,26 @@ static void keep_base(struct bc_entry *entry)
 	entry->has_base = true;
 }
 
+/* There is nothing that the kernel does not know of, or will not in a moment. */
+static void unmark(struct bc_lane *lane, struct bc_entry *entry)
+{
+	if (entry->marked)
+		bc_mark_clear(lane->marks, entry->told.generation, entry->marked);
+	free(entry->marked);
+	entry->marked = NULL;
+}
+
 /* The store has the cut. */
 static void committed(struct bc_lane *lane, struct bc_entry *entry,
 		      const struct bc_upload_result *result)
 {
 	const struct bc_upload_progress *progress = bc_upload_progress(entry->upload);
-	int error = bc_kernel_flush_end(lane->kernel, &entry->cut, &result->object);
 	char path[1024];
+	int error;
 
+	/* Before: what the kernel knows of stays, whatever becomes of us. */
+	unmark(lane, entry);
+	error = bc_kernel_flush_end(lane->kernel, &entry->cut, &result->object);
 	if (!error) {
 		lane->counts.commits++;
 		lane->counts.bytes += progress->size - progress->reused;
@@ -288,7 +317,7 @@ static void committed(struct bc_lane *lane, struct bc_entry *entry,
 	}
 	if (error == -ENOENT || error == -ESTALE) {
 		/* It was removed, or has another name: nobody may find it under this one. */
-		bc_undo_add(lane, entry->store, result->path, result->object.etag);
+		bc_undo_add(lane, entry, result->path, result->object.etag);
 		entry->has_base = false;
 	} else {
 		bc_warn_limited("%s %s: the kernel does not note that it is uploaded: %s",
@@ -333,9 +362,13 @@ static void staged(struct bc_lane *lane, struct bc_entry *entry)
 static void given_up(struct bc_lane *lane, struct bc_entry *entry,
 		     const struct bc_upload_result *result)
 {
+	int error = bc_kernel_flush_end(lane->kernel, &entry->cut, NULL);
 	char path[1024];
 
-	bc_kernel_flush_end(lane->kernel, &entry->cut, NULL);
+	unmark(lane, entry);
+	/* Removed, and perhaps it is in the store all the same. */
+	if (error == -ENOENT && bc_upload_may_show(entry->upload))
+		bc_undo_add(lane, entry, bc_upload_path(entry->upload), NULL);
 	if (result->end != BC_UPLOAD_CANCELLED)
 		bc_debug("flush %s %s: %s: %s", entry->told.source,
 			 name_of(entry, path, sizeof(path)), bc_upload_end_name(result->end),
@@ -363,6 +396,7 @@ static void end(struct bc_lane *lane, struct bc_entry *entry)
 	default:
 		given_up(lane, entry, result);
 	}
+	unmark(lane, entry);
 	entry->upload = NULL;
 	bc_upload_free(upload);
 	lane->running--;

@@ -1,4 +1,4 @@
-/* sources: daemon/flush/cut.c daemon/flush/entry.c daemon/flush/flush.c daemon/flush/lane.c daemon/flush/order.c daemon/flush/report.c daemon/flush/run.c daemon/flush/undo.c daemon/upload/crc.c daemon/upload/decide.c daemon/upload/piece.c daemon/upload/plan.c daemon/upload/prepare.c daemon/upload/publish.c daemon/upload/rate.c daemon/upload/stage.c daemon/upload/staged.c daemon/upload/upload.c daemon/config.c daemon/json_line.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
+/* sources: daemon/flush/cut.c daemon/flush/entry.c daemon/flush/flush.c daemon/flush/lane.c daemon/flush/mark.c daemon/flush/order.c daemon/flush/report.c daemon/flush/run.c daemon/flush/undo.c daemon/upload/crc.c daemon/upload/decide.c daemon/upload/piece.c daemon/upload/plan.c daemon/upload/prepare.c daemon/upload/publish.c daemon/upload/rate.c daemon/upload/stage.c daemon/upload/staged.c daemon/upload/upload.c daemon/config.c daemon/json_line.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
 /* libs: libcurl libcrypto expat jansson */
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
@@ -7,6 +7,7 @@
  * is taken back; somebody else's version stays.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include <cmocka.h>
 
 #include "flush/lane.h"
+#include "flush/mark.h"
 #include "log.h"
 #include "upload/crc.h"
 #include "util.h"
@@ -194,7 +196,7 @@ static void tell_of(unsigned int number, const char *path, uint64_t step, unsign
 	struct bc_dirty_told told = {
 		.generation = { (uint8_t)number }, .step = step, .size = SIZE, .mode = 0100640,
 		.writers = writers, .mtime = 1000 + number, .state = BC_NAME_READY,
-		.source = strdup(source), .path = strdup(path),
+		.source = strdup(source), .path = strdup(path), .device = strdup("dev"),
 	};
 
 	told.state = writers ? BC_NAME_WRITING : BC_NAME_READY;
@@ -292,7 +294,8 @@ static int begin(void **state)
 	char command[128];
 
 	(void)state;
-	snprintf(command, sizeof(command), "find '%s' -mindepth 1 -delete", directory);
+	snprintf(command, sizeof(command), "find '%s' -mindepth 1 -delete; rm -rf '%s.state'", directory,
+		 directory);
 	assert_int_equal(system(command), 0);
 	memset(kernel.objects, 0, sizeof(kernel.objects));
 	kernel.commits = 0;
@@ -482,6 +485,83 @@ static void test_sweep(void **state)
 	wait_for(!tells("\"writing\""));
 }
 
+static struct bc_store *find_store(const char *wanted, const char *device, void *context)
+{
+	(void)context;
+	return strcmp(wanted, source) || strcmp(device, "dev") ? NULL : bc_store_get(store);
+}
+
+static void count_mark(const struct bc_mark *mark, void *context)
+{
+	assert_string_equal(mark->source, source);
+	*(unsigned int *)context += 1;
+}
+
+static unsigned int marks(int at)
+{
+	unsigned int count = 0;
+
+	bc_mark_each(at, count_mark, &count);
+	return count;
+}
+
+/* What was committed right before the daemon was killed, and has lost its name before the next. */
+static void test_marks(void **state)
+{
+	struct bc_mark of[] = {
+		{ { 1 }, source, "dev", "old" }, { { 2 }, source, "dev", "gone" },
+		{ { 3 }, source, "dev", "theirs" }, { { 4 }, source, "dev", "same" },
+		{ { 5 }, source, "dev", "none" }, { { 6 }, source, "away", "a\nb" },
+	};
+	char path[128];
+	size_t i;
+	int at;
+
+	(void)state;
+	set(1, "old", 1, 0);
+	set(2, "gone", 1, 0);
+	set(4, "same", 1, 0);
+	wait_for(look(1).commits && look(2).commits && look(4).commits);
+	snprintf(path, sizeof(path), "%s.state/commits", directory);
+	at = open(path, O_PATH | O_DIRECTORY);
+	assert_true(at >= 0);
+	assert_int_equal(marks(at), 0);
+	assert_true(bc_flush_stop(flush, WAIT_MS));
+	someone_else_writes("theirs");
+	for (i = 0; i < BC_COUNT(of); i++)
+		bc_mark_set(at, &of[i]);
+	assert_int_equal(marks(at), BC_COUNT(of));
+	flush = bc_flush_create(NULL, &config, state_file);
+	assert_non_null(flush);
+	bc_flush_set_find(flush, find_store, NULL);
+	pthread_mutex_lock(&kernel.lock);
+	kernel.objects[2].exists = false;
+	pthread_mutex_unlock(&kernel.lock);
+	bc_flush_round_begin(flush);
+	set(1, "new", 3, 0);
+	set(4, "same", 3, 0);
+	bc_flush_round_end(flush, true);
+	/* That of a tier that is not there stays, and what it is about. */
+	wait_for(look(1).commits == 2 && marks(at) == 1);
+	assert_true(is_there("new", 1, 3) && !exists("old") && !exists("gone"));
+	assert_true(exists("theirs"));
+	/* Its base is not told, so that the one before counts as ours. */
+	wait_for(look(4).commits == 2);
+	assert_true(is_there("same", 4, 3));
+	close(at);
+}
+
+/* Removed when nobody knows whether it was committed. */
+static void test_removed(void **state)
+{
+	(void)state;
+	kernel.objects[1].end_error = -ENOENT;
+	set(1, "x", 1, 0);
+	wait_for(look(1).begins && !look(1).exists);
+	wait_for(tells("\"taken_back\":1"));
+	assert_true(!exists("x"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -495,6 +575,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_paused, begin, end),
 		cmocka_unit_test_setup_teardown(test_no_store, begin, end),
 		cmocka_unit_test_setup_teardown(test_sweep, begin, end),
+		cmocka_unit_test_setup_teardown(test_marks, begin, end),
+		cmocka_unit_test_setup_teardown(test_removed, begin, end),
 	};
 	struct bc_volume volume = { .source = source };
 	char text[256], command[128];

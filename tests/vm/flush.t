@@ -239,6 +239,21 @@ for n in range(8):
 compare("the daemon was killed again and again")
 t.ok(t.wait_for(lambda: mine() == sorted(files), 30), "nothing is there twice", mine())
 
+for how, text in ((remove, "removed"), (lambda n: move(n, "out/after"), "renamed")):
+    put("out/window", chance.randbytes(70000))
+
+    def killed():
+        daemon.kill(signal.SIGKILL)
+        daemon.process.wait()
+    proxy.clear()
+    proxy.rule("commit", harm.then(killed))
+    t.ok(t.wait_for(lambda: daemon.process.poll() is not None, 60) and "out/window" in store.names(),
+         "the daemon was killed when the store had a file")
+    how("out/window")
+    t.ok(daemon.start(answers) and t.wait_for(lambda: mine() == sorted(files), 60),
+         f"... which was {text} then: the next one takes it back", mine(), daemon.tail())
+compare("all is there")
+
 # --- by hand
 
 config["flush"] = {"paused": True}
