@@ -44,13 +44,24 @@ static void on_request(struct bc_request *request, void *context)
 	need(!request->bound || request->offset < request->want.size);
 }
 
-/* An attribute of a request, mostly with the length that it should have. */
+static void on_dirty_file(struct bc_dirty_told *told, void *context)
+{
+	(*(unsigned int *)context)++;
+	need(told->state <= BC_NAME_COMMITTED && told->base <= BC_BASE_UNKNOWN);
+	need(told->base != BC_BASE_ETAG || *told->acked_etag);
+	need(strlen(told->acked_etag) <= BC_ETAG_MAX);
+	need(*told->source && strlen(told->source) <= BC_NL_SOURCE_MAX);
+	need(*told->path && strlen(told->path) <= BC_NL_PATH_MAX);
+	need(*told->device);
+}
+
+/* An attribute of a request, or of a dirty file, mostly with the length that it should have. */
 static void put(struct nl_msg *message, struct input *input)
 {
 	static const char text[BC_NL_PATH_MAX + 2] = "azure://host/box";
 	uint8_t what = take8(input), how = take8(input);
 	uint64_t value = take16(input);
-	int type = what % (BC_REQUEST_A_MAX + 2);
+	int type = what % (BC_DIRTY_A_MAX + 2);
 
 	if (how & 1)
 		value = value << 12 | take64(input) << (how & 2 ? 40 : 0);
@@ -92,12 +103,31 @@ static void put_good(struct nl_msg *message, uint8_t which)
 		nla_put_u64(message, BC_REQUEST_A_LENGTH, 1 << 20);
 }
 
+static void put_good_file(struct nl_msg *message, uint8_t which)
+{
+	static const uint8_t generation[BC_GENERATION_SIZE] = "generation";
+
+	nla_put(message, BC_DIRTY_A_GENERATION, sizeof(generation), generation);
+	nla_put_string(message, BC_DIRTY_A_SOURCE, "azure://host/box");
+	nla_put_string(message, BC_DIRTY_A_DEVICE, "/dev/nvme0n1");
+	nla_put_string(message, BC_DIRTY_A_PATH, "a/b");
+	nla_put_u32(message, BC_DIRTY_A_STATE, which & 3);
+	nla_put_u32(message, BC_DIRTY_A_BASE, which >> 2 & 3);
+	nla_put_u64(message, BC_DIRTY_A_STEP, 1);
+	nla_put_u64(message, BC_DIRTY_A_SIZE, 1);
+	nla_put_u32(message, BC_DIRTY_A_MODE, 0100644);
+	nla_put_u64(message, BC_DIRTY_A_MTIME, 1);
+	nla_put_u32(message, BC_DIRTY_A_MTIME_NSEC, 1);
+	nla_put_u32(message, BC_DIRTY_A_WRITERS, 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
 	struct nl_msg *message = nlmsg_alloc_size(4096);
 	unsigned int requests = 0;
-	struct reader reader = { on_request, &requests };
+	struct bc_kernel kernel = { .on_dirty = on_dirty_file, .dirty_context = &requests };
+	struct reader reader = { on_request, &requests, &kernel };
 	uint8_t how = take8(&input);
 	struct nlattr *nest;
 
@@ -110,9 +140,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (bytes && input.left)
 			memcpy(bytes, input.at, input.left);
 	} else {
-		nest = nla_nest_start(message, BC_A_REQUEST | NLA_F_NESTED);
-		if (how & 2)
+		nest = nla_nest_start(message, (how & 4 ? BC_A_DIRTY : BC_A_REQUEST) | NLA_F_NESTED);
+		if ((how & 6) == 2)
 			put_good(message, how >> 4);
+		else if (how & 2)
+			put_good_file(message, how >> 4);
 		while (nest && input.left)
 			put(message, &input);
 		if (nest)

@@ -72,6 +72,10 @@ check 'version' 0 '^cachectl [0-9]' --version
 check 'unknown command' 2 "did you mean 'status'" statuz
 check 'unknown verb' 2 "'device --help'|'cachectl device --help'" device frobnicate
 check 'unknown option' 2 "unknown option '--frob'" status --frob
+check 'a noun that is a verb, too' 2 "give one path, or none" flush a b
+check '... its options, behind its argument' 2 "wants a time like" flush a --timeout never
+check '... its own verb' 2 "flush show: give one path" flush show
+check '... what it waits for is not told in vain' 2 "unknown option '--wit'" flush --wit
 check 'unknown letter' 2 "unknown option '-x'" stats -x
 check 'missing value' 2 "'--label' needs a value" device format --label
 check 'too many arguments' 2 'exactly one device' device format /dev/a /dev/b

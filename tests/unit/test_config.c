@@ -70,6 +70,33 @@ static void test_defaults(void **state)
 	assert_int_equal(config->fetch.stall_timeout_ms, 5000);
 	assert_false(config->allow_file);
 	assert_int_equal(config->volume_count, 0);
+	assert_false(config->flush.paused);
+	assert_int_equal(config->flush.uploads, 4);
+	assert_int_equal(config->flush.bytes_per_second, 0);
+	assert_int_equal(config->flush.marker_count, 4);
+	bc_config_free(config);
+}
+
+static void test_flush(void **state)
+{
+	struct bc_config *config = expect_good(
+		"{ \"flush\": { \"paused\": true, \"uploads\": 3, \"connections\": 5, \"memory_mib\": 20,"
+		" \"bandwidth_mib\": 7, \"delay_ms\": 9, \"stage_mib\": 10, \"stage_age_s\": 2,"
+		" \"markers\": [ \"done\", \"*.x\" ] } }");
+	struct bc_flush_config *copy = bc_flush_config_copy(&config->flush);
+
+	(void)state;
+	bc_config_free(config);
+	assert_non_null(copy);
+	assert_true(copy->paused && copy->uploads == 3 && copy->blocks == 5);
+	assert_true(copy->memory == 20 << 20 && copy->bytes_per_second == 7 << 20);
+	assert_true(copy->delay_ms == 9 && copy->stage_bytes == 10 << 20 && copy->stage_age_ms == 2000);
+	assert_int_equal(copy->marker_count, 2);
+	assert_string_equal(copy->markers[0], "done");
+	assert_string_equal(copy->markers[1], "*.x");
+	bc_flush_config_free(copy);
+	config = expect_good("{ \"flush\": { \"markers\": [] } }");
+	assert_int_equal(config->flush.marker_count, 0);
 	bc_config_free(config);
 }
 
@@ -127,6 +154,11 @@ static void test_errors(void **state)
 		{ "{\n \"fetch\": {\n \"threads\":\n 0 } }", "t.json:4: fetch.threads: must be a whole number from 1 to 64" },
 		{ "{ \"fetch\": { \"retries\": 1.5 } }", "t.json:1: fetch.retries: must be" },
 		{ "{ \"fetch\": { \"stall_timeout_ms\": \"5000\" } }", "t.json:1: fetch.stall_timeout_ms: must be" },
+		{ "{ \"flush\": { \"paused\": 1 } }", "t.json:1: flush.paused: must be true or false" },
+		{ "{ \"flush\": { \"uploads\": 0 } }", "t.json:1: flush.uploads: must be a whole number" },
+		{ "{ \"flush\": { \"pause\": true } }", "t.json:1: flush.pause: unknown key" },
+		{ "{ \"flush\": { \"markers\": \"x\" } }", "t.json:1: flush.markers: must be a list" },
+		{ "{ \"flush\": { \"markers\": [ \"a/b\" ] } }", "t.json:1: flush.markers: must be patterns" },
 		{ "{ \"allow_file\": 1 }", "t.json:1: allow_file: must be true or false" },
 		{ "{ \"volumes\": {} }", "t.json:1: volumes: must be a list" },
 		{ "{ \"volumes\": [ 5 ] }", "t.json:1: volumes[0]: must be an object" },
@@ -283,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_no_secret_in_errors),
 		cmocka_unit_test(test_files),
