@@ -113,13 +113,14 @@ static void *run(void *context)
 	int wait, other;
 
 	while (take_all(lane)) {
+		/* First: then it is seen what came. */
+		bc_net_run(lane->net);
 		bc_run_begin(lane);
 		wait = bc_run_step(lane);
 		other = bc_undo_step(lane);
 		wait = other < wait ? other : wait;
 		other = tell(lane);
 		wait = other < wait ? other : wait;
-		bc_net_run(lane->net);
 		bc_net_wait(lane->net, wait);
 	}
 	drop(lane);

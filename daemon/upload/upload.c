@@ -389,8 +389,9 @@ const struct bc_upload_result *bc_upload_run(struct bc_upload *upload)
 	int wait;
 
 	while ((wait = bc_upload_step(upload)) >= 0) {
-		bc_net_run(upload->net);
+		/* In this order: the next step sees what came. */
 		bc_net_wait(upload->net, wait);
+		bc_net_run(upload->net);
 	}
 	return bc_upload_result(upload);
 }

@@ -13,8 +13,8 @@
  *
  *	upload = bc_upload_create(&job, net, text, sizeof(text));
  *	while ((wait_ms = bc_upload_step(upload)) >= 0) {
- *		bc_net_run(net);
  *		bc_net_wait(net, wait_ms);
+ *		bc_net_run(net);
  *	}
  *	... bc_upload_result(upload) ...
  *	bc_upload_free(upload);

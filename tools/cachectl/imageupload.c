@@ -101,9 +101,9 @@ static void run(struct bc_upload *upload, struct bc_net *net)
 
 	progress_begin(&bar, done->size, 0);
 	while ((wait_ms = bc_upload_step(upload)) >= 0) {
-		bc_net_run(net);
 		/* A signal wakes nobody in there. */
 		bc_net_wait(net, wait_ms < 200 ? wait_ms : 200);
+		bc_net_run(net);
 		progress_update(&bar, bc_upload_progress(upload)->done);
 		if (interrupted)
 			bc_upload_cancel(upload);
