@@ -173,6 +173,7 @@ void bc_entry_take(struct bc_lane *lane, struct bc_news *news)
 void bc_entry_forget(struct bc_lane *lane, struct bc_entry *entry)
 {
 	lane->to_tell = true;
+	bc_past_add(lane, entry);
 	TAILQ_REMOVE(&lane->entries, entry, link);
 	LIST_REMOVE(entry, same_hash);
 	bc_store_put(entry->store);

@@ -105,6 +105,7 @@ static void drop(struct bc_lane *lane)
 		bc_entry_forget(lane, entry);
 	}
 	bc_undo_stop(lane);
+	bc_past_free(lane);
 }
 
 static void *run(void *context)
@@ -142,6 +143,7 @@ bool bc_lane_start(struct bc_lane *lane)
 	STAILQ_INIT(&lane->inbox);
 	TAILQ_INIT(&lane->entries);
 	TAILQ_INIT(&lane->undos);
+	TAILQ_INIT(&lane->past);
 	gethostname(lane->node, sizeof(lane->node) - 1);
 	lane->rate.bytes_per_second = lane->config->bytes_per_second;
 	lane->to_tell = true;

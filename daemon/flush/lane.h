@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the flush share: flush.c takes what the main thread tells, lane.c is the
- * thread, entry.c knows the objects, order.c says who may be seen next, run.c uploads, undo.c takes
- * back, report.c tells.
+ * thread, entry.c knows the objects, past.c those that were, order.c says who may be seen next,
+ * run.c uploads, undo.c takes back, report.c tells.
  */
 #ifndef BC_FLUSH_LANE_H
 #define BC_FLUSH_LANE_H
@@ -62,6 +62,14 @@ struct bc_undo {
 	int64_t due_ms;
 };
 
+/* An object that is gone. */
+struct bc_past {
+	TAILQ_ENTRY(bc_past) link;
+	char *source;
+	char *path;
+	uint8_t generation[BC_GENERATION_SIZE];
+};
+
 /* What the main thread told. */
 struct bc_news {
 	STAILQ_ENTRY(bc_news) link;
@@ -77,6 +85,7 @@ struct bc_news {
 TAILQ_HEAD(bc_entries, bc_entry);
 LIST_HEAD(bc_bucket, bc_entry);
 TAILQ_HEAD(bc_undos, bc_undo);
+TAILQ_HEAD(bc_pasts, bc_past);
 STAILQ_HEAD(bc_inbox, bc_news);
 
 /* Since the daemon started. */
@@ -108,6 +117,8 @@ struct bc_lane {
 	struct bc_entries entries;	/* by their last change, the oldest first */
 	struct bc_bucket buckets[BC_ENTRY_BUCKETS];
 	struct bc_undos undos;
+	struct bc_pasts past;		/* the last one first */
+	unsigned int past_count;
 	struct bc_rate rate;
 	struct bc_flush_counts counts;
 	char node[BC_NODE_MAX];
@@ -145,6 +156,11 @@ void bc_undo_marked(struct bc_lane *lane, struct bc_news *news);
 bool bc_undo_busy(const struct bc_lane *lane, const char *source, const char *path);
 int bc_undo_step(struct bc_lane *lane);
 void bc_undo_stop(struct bc_lane *lane);
+
+/* past.c */
+void bc_past_add(struct bc_lane *lane, const struct bc_entry *entry);
+const uint8_t *bc_past_find(const struct bc_lane *lane, const struct bc_entry *entry);
+void bc_past_free(struct bc_lane *lane);
 
 /* report.c */
 json_t *bc_report_lane(struct bc_lane *lane);

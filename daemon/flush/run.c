@@ -55,9 +55,11 @@ static void on_trouble(struct bc_upload *upload, void *context)
 
 static const struct bc_upload_ops upload_ops = { .trouble = on_trouble };
 
-static void set_base(const struct bc_entry *entry, struct bc_upload_job *job)
+static void set_base(const struct bc_lane *lane, const struct bc_entry *entry,
+		     struct bc_upload_job *job)
 {
 	const struct bc_dirty_told *told = &entry->told;
+	const uint8_t *before = bc_past_find(lane, entry);
 
 	if (entry->has_base) {
 		job->base = entry->base;
@@ -67,6 +69,10 @@ static void set_base(const struct bc_entry *entry, struct bc_upload_job *job)
 	} else if (told->base == BC_BASE_UNKNOWN) {
 		job->replace = true;
 	}
+	if (!before)
+		return;
+	memcpy(job->base.generation, before, sizeof(job->base.generation));
+	job->base.has_generation = true;
 }
 
 static struct bc_upload *create(struct bc_lane *lane, struct bc_entry *entry, char *text,
@@ -86,7 +92,7 @@ static struct bc_upload *create(struct bc_lane *lane, struct bc_entry *entry, ch
 		config.memory = MEMORY_LEAST;
 	config.stall_timeout_ms = STALL_MS;
 	config.rate = &lane->rate;
-	set_base(entry, &job);
+	set_base(lane, entry, &job);
 	job.source = bc_cut_open(lane->kernel, &entry->cut);
 	if (!job.source) {
 		snprintf(text, size, "out of memory");

@@ -1,4 +1,4 @@
-/* sources: daemon/flush/cut.c daemon/flush/entry.c daemon/flush/flush.c daemon/flush/lane.c daemon/flush/mark.c daemon/flush/order.c daemon/flush/report.c daemon/flush/run.c daemon/flush/undo.c daemon/upload/crc.c daemon/upload/decide.c daemon/upload/piece.c daemon/upload/plan.c daemon/upload/prepare.c daemon/upload/publish.c daemon/upload/rate.c daemon/upload/stage.c daemon/upload/staged.c daemon/upload/upload.c daemon/config.c daemon/json_line.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
+/* sources: daemon/flush/cut.c daemon/flush/entry.c daemon/flush/flush.c daemon/flush/lane.c daemon/flush/mark.c daemon/flush/order.c daemon/flush/past.c daemon/flush/report.c daemon/flush/run.c daemon/flush/undo.c daemon/upload/crc.c daemon/upload/decide.c daemon/upload/piece.c daemon/upload/plan.c daemon/upload/prepare.c daemon/upload/publish.c daemon/upload/rate.c daemon/upload/stage.c daemon/upload/staged.c daemon/upload/upload.c daemon/config.c daemon/json_line.c daemon/log.c daemon/util.c daemon/secret.c daemon/source.c daemon/store/store.c daemon/store/azure.c daemon/store/azure_write.c daemon/store/block_list.c daemon/store/file.c daemon/store/file_write.c daemon/store/http.c daemon/store/error_body.c daemon/store/reply.c daemon/store/answer.c daemon/store/meta.c daemon/store/text.c daemon/store/sharedkey.c daemon/store/listing.c */
 /* libs: libcurl libcrypto expat jansson */
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
@@ -434,6 +434,29 @@ static void test_conflict(void **state)
 	assert_true(is_there("mine", 1, 2));
 }
 
+/* What one of ours has left, that was removed, is not somebody else's. */
+static void test_again(void **state)
+{
+	(void)state;
+	set(1, "x", 1, 0);
+	wait_for(look(1).commits == 1);
+	pthread_mutex_lock(&kernel.lock);
+	kernel.objects[1].exists = false;
+	pthread_mutex_unlock(&kernel.lock);
+	set(2, "x", 1, 0);
+	wait_for(look(2).commits == 1);
+	assert_true(is_there("x", 2, 1));
+	pthread_mutex_lock(&kernel.lock);
+	kernel.objects[2].exists = false;
+	pthread_mutex_unlock(&kernel.lock);
+	bc_flush_round_begin(flush);
+	bc_flush_round_end(flush, true);
+	set(3, "x", 1, 0);
+	wait_for(look(3).commits == 1);
+	assert_true(is_there("x", 3, 1));
+	assert_false(tells("conflict\""));
+}
+
 static void test_damaged(void **state)
 {
 	(void)state;
@@ -571,6 +594,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_order, begin, end),
 		cmocka_unit_test(test_below),
 		cmocka_unit_test_setup_teardown(test_conflict, begin, end),
+		cmocka_unit_test_setup_teardown(test_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_damaged, begin, end),
 		cmocka_unit_test_setup_teardown(test_paused, begin, end),
 		cmocka_unit_test_setup_teardown(test_no_store, begin, end),
