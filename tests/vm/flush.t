@@ -269,7 +269,7 @@ put("out/paused", b"x" * 70000)
 t.ok(t.wait_for(lambda: flush_list().get("out/paused", {}).get("flush") == "paused", 30), "paused, it waits", flush_list())
 t.like(t.run("cachectl", "flush", "show", path("out/paused")).stdout, r"state +paused", "... which can be seen")
 t.run_fails("... and waited for in vain", "not uploaded yet", "cachectl", "flush", "--wait", "--timeout", "1s", path("out"))
-config["flush"] = {"paused": False, "bandwidth_mib": 100}
+config["flush"] = {"bandwidth_mib": 100, "stage_mib": 8}
 t.Daemon(config)
 daemon.kill(signal.SIGHUP)
 compare("then it goes on")
@@ -280,6 +280,21 @@ p = t.run("cachectl", "flush", "--wait", OTHER)
 t.ok(p.returncode == 1 and "no credentials" in p.stdout, "... its files are not uploaded, which is told", p.stdout)
 os.unlink(f"{OTHER}/x")
 t.same(t.run("umount", OTHER).returncode, 0, "unmounted")
+
+# --- a large file that is open for long
+
+proxy.clear()
+data = chance.randbytes(20 * MIB)
+fd = put("out/open", data, close=False)
+t.ok(t.wait_for(lambda: proxy.count("stage") >= 3, 60) and "out/open" not in store.names(),
+     "what is open for writing is sent ahead, and not seen", proxy.log, daemon.tail())
+t.wait_for(lambda: flush_list().get("out/open", {}).get("flush") == "writing", 30, "all is staged")
+os.pwrite(fd, b"end", len(data))
+os.fsync(fd)
+os.close(fd)
+files["out/open"] = data + b"end"
+compare("closed, it is there")
+t.same(proxy.count("stage"), 4, "... only what came last was sent then")
 
 all_clean("all are clean")
 t.drop_caches(3)
