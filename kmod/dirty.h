@@ -3,8 +3,8 @@
  * Dirty objects from the engine's inside. Front ends see back.h only.
  *
  * Locks, outer to inner: bc_dirty_claim_mutex, dirty_store.mutex (commits, and the image of the
- * dirty table; never under a front end's page locks), dirty_names_lock, dirty_store.slots_lock, tier->lock, the lock of
- * bc_dirty.blocks (interrupts off; all states of blocks, and attributes).
+ * dirty table; never under a front end's page locks), dirty_names_lock, dirty_store.slots_lock,
+ * tier->lock, the lock of bc_dirty.blocks (interrupts off; all states of blocks, and attributes).
  */
 #ifndef BC_DIRTY_H
 #define BC_DIRTY_H
