@@ -695,7 +695,8 @@ void bc_dirty_touch(struct bc_dirty *dirty, struct timespec64 now)
 
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty)
 {
-	return READ_ONCE(dirty->base) != BC_BASE_NONE || READ_ONCE(dirty->flush.active);
+	/* What an upload makes that is not acknowledged, the daemon takes back: it may be another's. */
+	return READ_ONCE(dirty->base) != BC_BASE_NONE;
 }
 
 void bc_dirty_writer(struct bc_dirty *dirty, int count)

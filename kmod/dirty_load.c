@@ -230,8 +230,7 @@ static void set_name(struct bc_dirty *dirty, const struct bc_dirty_found *found,
 	dirty->step = name->step;
 	dirty->replaces = name->replaces;
 	dirty->state = name->state;
-	/* An upload may have been under way: what it made, the store has. */
-	dirty->base = name->base == BC_BASE_NONE ? BC_BASE_UNKNOWN : name->base;
+	dirty->base = name->base;
 	dirty->acked_seq = name->acked_seq;
 	dirty->acked_size = name->acked_size;
 	dirty->acked_last_modified = name->acked_last_modified;

@@ -326,13 +326,6 @@ out:
 	return ret;
 }
 
-/* It is over, and nobody knows whether the store has something of it. */
-static void be_unsure(struct bc_dirty *dirty)
-{
-	if (dirty->base == BC_BASE_NONE)
-		dirty->base = BC_BASE_UNKNOWN;
-}
-
 /* The store has the cut. Return: 0 or errno. */
 static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 {
@@ -341,10 +334,8 @@ static int take_ack(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end)
 
 	if (dirty->unlinked)
 		return -ENOENT;
-	if (flush->renamed || flush->broken) {
-		be_unsure(dirty);
+	if (flush->renamed || flush->broken)
 		return -ESTALE;
-	}
 	dirty->acked_seq = flush->cut;
 	dirty->acked_size = flush->size;
 	dirty->acked_last_modified = end->last_modified;
@@ -364,8 +355,6 @@ static int end_locked(struct bc_dirty *dirty, const struct bc_ioc_flush_end *end
 		return -ESTALE;
 	if (end->flags & BC_FLUSH_COMMITTED)
 		ret = take_ack(dirty, end);
-	else
-		be_unsure(dirty);
 	bc_flush_drop(dirty);
 	return ret;
 }
@@ -391,10 +380,8 @@ static void give_up(struct bc_dirty *dirty, u64 owner)
 {
 	down_write(&dirty->flush_sem);
 	mutex_lock(&dirty->tier->dirty.mutex);
-	if (dirty->flush.active && dirty->flush.owner == owner) {
-		be_unsure(dirty);
+	if (dirty->flush.active && dirty->flush.owner == owner)
 		bc_flush_drop(dirty);
-	}
 	mutex_unlock(&dirty->tier->dirty.mutex);
 	up_write(&dirty->flush_sem);
 }
