@@ -881,7 +881,9 @@ static void check_size(const struct open_file *of)
 	/* What is written by way of its old name shows by the new one after the ttl. */
 	if (!good && !of->moved && !of->file->renamed_open)
 		wrong("fstat: size %lld, which no version has", (long long)st.st_size);
-	if (of->writable && (size_t)st.st_size != of->file->now->size && !of->moved &&
+	/* What others do to the lower shows after the ttl, to a writer, too. */
+	if (of->writable && (size_t)st.st_size != of->file->now->size &&
+	    (size_t)st.st_size != of->file->before && !of->moved &&
 	    !of->file->renamed_open)
 		wrong("fstat of a writer: size %lld, the lower has %zu", (long long)st.st_size,
 		      of->file->now->size);
