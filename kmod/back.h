@@ -103,6 +103,9 @@ void bc_dirty_writer(struct bc_dirty *dirty, int count);
 /* Is there anything that bc_dirty_commit() would make durable? */
 bool bc_dirty_uncommitted(struct bc_dirty *dirty);
 
+/* The same of one that nobody has open for writing any more: the device does not say so yet. */
+bool bc_dirty_closed_late(struct bc_dirty *dirty);
+
 /**
  * bc_dirty_reserve - make sure that a block can become dirty, and be written
  * @dirty: object
@@ -251,13 +254,14 @@ void bc_dirty_truncate(struct bc_dirty *dirty, u64 size);
 /**
  * bc_dirty_hold - its name is about to change, or to go
  * @dirty: object
+ * @removed: it is to go
  *
  * Until bc_dirty_unhold() no upload of it can begin, and one that is under way ends with -ESTALE:
  * so what the lower has by its name is not made anew while it is being removed. What the store has
  * of it is forgotten, durably. One holder at a time: whoever has the locks of its name. May sleep.
  * Return: 0 or errno; then it is not held.
  */
-int bc_dirty_hold(struct bc_dirty *dirty);
+int bc_dirty_hold(struct bc_dirty *dirty, bool removed);
 void bc_dirty_unhold(struct bc_dirty *dirty);
 
 /**

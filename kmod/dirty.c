@@ -695,7 +695,7 @@ void bc_dirty_touch(struct bc_dirty *dirty, struct timespec64 now)
 
 bool bc_dirty_has_counterpart(const struct bc_dirty *dirty)
 {
-	/* What an upload makes that is not acknowledged, the daemon takes back: it may be another's. */
+	/* An upload that is not acknowledged the daemon takes back: it may be another's. */
 	return READ_ONCE(dirty->base) != BC_BASE_NONE;
 }
 
@@ -724,6 +724,11 @@ bool bc_dirty_uncommitted(struct bc_dirty *dirty)
 	      xa_marked(&dirty->blocks, BC_DIRTY_CACHED);
 	xa_unlock_irqrestore(&dirty->blocks, flags);
 	return any;
+}
+
+bool bc_dirty_closed_late(struct bc_dirty *dirty)
+{
+	return !READ_ONCE(dirty->writers) && bc_dirty_uncommitted(dirty);
 }
 
 int bc_dirty_init(void)

@@ -382,14 +382,28 @@ static int commit_data(struct bc_dirty *dirty, const struct bc_dirty_attr *attr,
 	return ret;
 }
 
-/* What is to be said now, of which the next commit need not say it again. */
-static void take_attr(struct bc_dirty *dirty, bool committed, struct bc_dirty_attr *attr)
+/* Is there nothing but what this commit makes durable? With the lock of blocks. */
+static bool is_all(struct bc_dirty *dirty, u64 size)
+{
+	return size >= dirty->attr.size && !dirty->under_way &&
+	       !xa_marked(&dirty->blocks, BC_DIRTY_CACHED) &&
+	       !xa_marked(&dirty->blocks, BC_DIRTY_WRITTEN);
+}
+
+/*
+ * What is to be said now, of which the next commit need not say it again. A file that was closed
+ * after @size was looked at is ready with the next one: half of it must not go to the store.
+ */
+static void take_attr(struct bc_dirty *dirty, u64 size, bool committed,
+		      struct bc_dirty_attr *attr)
 {
 	xa_lock_irq(&dirty->blocks);
 	*attr = dirty->attr;
-	dirty->attr_changed = false;
-	dirty->state = dirty->writers ? BC_NAME_WRITING :
-		       committed ? BC_NAME_COMMITTED : BC_NAME_READY;
+	dirty->attr_changed = !is_all(dirty, size);
+	if (dirty->writers || dirty->attr_changed)
+		dirty->state = BC_NAME_WRITING;
+	else
+		dirty->state = committed ? BC_NAME_COMMITTED : BC_NAME_READY;
 	xa_unlock_irq(&dirty->blocks);
 }
 
@@ -409,7 +423,7 @@ static int commit(struct bc_dirty *dirty, u64 size, const char *path, bool commi
 	if (collect(dirty))
 		/* What was written since the store's cut is not what the store has. */
 		committed = false;
-	take_attr(dirty, committed, &attr);
+	take_attr(dirty, size, committed, &attr);
 	if (dirty->cut.seq && dirty->name_durable)
 		ret = commit_cut(dirty, &attr);
 	if (!ret)
@@ -513,9 +527,9 @@ int bc_dirty_commit_acked(struct bc_dirty *dirty, bool committed)
 
 /*
  * What the store has is about to go: a crash must not leave a name that says it is there. Without
- * room for another name block it may: the one who has no room wants to remove files.
+ * room for another name block it may if it is @removed: who has no room wants to remove files.
  */
-static int forget_store(struct bc_dirty *dirty)
+static int forget_store(struct bc_dirty *dirty, bool removed)
 {
 	char etag[sizeof(dirty->acked_etag)];
 	u64 seq = dirty->acked_seq, size = dirty->acked_size;
@@ -529,8 +543,14 @@ static int forget_store(struct bc_dirty *dirty)
 	dirty->acked_size = 0;
 	dirty->base = BC_BASE_UNKNOWN;
 	ret = bc_dirty_commit_acked(dirty, false);
-	if (!ret || ret == -ENOSPC)
+	if (!ret)
 		return 0;
+	if (ret == -ENOSPC && removed) {
+		/* If it stays after all, the store is to get it again. */
+		dirty->state = BC_NAME_READY;
+		WRITE_ONCE(dirty->attr_changed, true);
+		return 0;
+	}
 	memcpy(dirty->acked_etag, etag, sizeof(etag));
 	dirty->acked_seq = seq;
 	dirty->acked_size = size;
@@ -538,12 +558,12 @@ static int forget_store(struct bc_dirty *dirty)
 	return ret;
 }
 
-int bc_dirty_hold(struct bc_dirty *dirty)
+int bc_dirty_hold(struct bc_dirty *dirty, bool removed)
 {
 	int ret;
 
 	mutex_lock(&dirty->tier->dirty.mutex);
-	ret = forget_store(dirty);
+	ret = forget_store(dirty, removed);
 	dirty->held = !ret;
 	if (!ret)
 		dirty->flush.renamed = true;
@@ -566,6 +586,9 @@ void bc_dirty_unhold(struct bc_dirty *dirty)
 
 void bc_dirty_survived(struct bc_dirty *dirty, const struct bc_dirty *other)
 {
+	/* One table says which of two of its own is newer, and nothing if it was not written. */
+	if (dirty->tier == other->tier || !READ_ONCE(other->tier->dirty.failed))
+		return;
 	mutex_lock(&dirty->tier->dirty.mutex);
 	dirty->replaces = other->generation;
 	WRITE_ONCE(dirty->attr_changed, true);
@@ -748,6 +771,7 @@ static void revert_block(struct bc_dirty *dirty, struct bc_dirty_block *b)
 /* There are no pages, so nobody can make a block dirty, or cut one off. */
 static void revert(struct bc_dirty *dirty)
 {
+	u64 size = min(dirty->durable_size, dirty->attr.size);
 	struct bc_dirty_block *b;
 	unsigned long index;
 
@@ -755,8 +779,11 @@ static void revert(struct bc_dirty *dirty)
 		revert_block(dirty, b);
 	xa_for_each_marked(&dirty->blocks, index, b, BC_DIRTY_CACHED)
 		revert_block(dirty, b);
-	if (dirty->durable_size < dirty->attr.size)
-		bc_dirty_set_size(dirty, dirty->durable_size);
+	if (dirty->cut.seq)
+		size = min(size, dirty->cut.size);
+	if (size < dirty->attr.size)
+		bc_dirty_set_size(dirty, size);
+	truncate(dirty, size);
 }
 
 bool bc_dirty_lost(struct bc_dirty *dirty)

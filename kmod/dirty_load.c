@@ -39,12 +39,12 @@ static int torn(struct bc_tier *tier, u64 unit)
 	return bc_dtable_rewrite(&tier->dirty.table, unit);
 }
 
-/* One bad sector is a damaged copy. Return: 0, or errno if all of them are bad. */
+/* One bad sector is a damaged copy. Return: 0 or errno. */
 static int read_singly(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 offset,
 		       u32 copies)
 {
-	u32 i, bad = 0;
-	int ret = 0;
+	int ret;
+	u32 i;
 
 	for (i = 0; i < copies; i++) {
 		ret = bc_tier_meta_io(tier->bdev.bdev, REQ_OP_READ, offset + (i << BC_UNIT_SHIFT),
@@ -53,10 +53,11 @@ static int read_singly(struct bc_tier *tier, struct bc_disk_dirty_unit *window, 
 			continue;
 		if (!bc_meta_bad_place(ret))
 			return ret;
+		/* Damaged, not void: what it says is not known, but it may have been ours. */
 		memset(&window[i], 0, sizeof(window[i]));
-		bad++;
+		memcpy(window[i].head.uuid, tier->super.uuid, BC_UUID_SIZE);
 	}
-	return bad == copies ? ret : 0;
+	return 0;
 }
 
 static int read_window(struct bc_tier *tier, struct bc_disk_dirty_unit *window, u64 first,

@@ -402,10 +402,11 @@ void bc_flush_info(struct bc_dirty *dirty, struct bc_dirty_info *info)
 	info->generation = dirty->generation;
 	info->source = dirty->source;
 	info->device = dirty->tier->name;
+	mutex_lock(&dirty->tier->dirty.mutex);
+	/* The name of that step. */
 	spin_lock(&bc_dirty_names_lock);
 	strscpy(info->path, dirty->path, sizeof(info->path));
 	spin_unlock(&bc_dirty_names_lock);
-	mutex_lock(&dirty->tier->dirty.mutex);
 	info->step = dirty->name_durable ? dirty->step : 0;
 	info->size = dirty->durable_size;
 	info->state = dirty->state;

@@ -47,8 +47,10 @@ bool bc_entry_pending(const struct bc_entry *entry)
 {
 	const struct bc_dirty_told *told = &entry->told;
 
-	return entry->store && told->step && told->state != BC_NAME_COMMITTED && !entry->aside &&
-	       (!told->writers || entry->renamed);
+	/* One that was being written when the node went down is somebody's to finish. */
+	return entry->store && told->step && !entry->aside &&
+	       (told->state == BC_NAME_READY ||
+		(told->state == BC_NAME_WRITING && entry->renamed));
 }
 
 static bool is_older(const struct bc_dirty_told *a, const struct bc_dirty_told *b)

@@ -146,11 +146,14 @@ static void write_folios(struct bc_back_block *locked, struct bc_dirty_write *wr
 
 	for (i = 0; i < locked->count; i++) {
 		folio = locked->folio[i];
-		write->copy |= may_change(folio);
 		folio_clear_dirty_for_io(folio);
 		folio_start_writeback(folio);
 		write->folio[write->count++] = folio;
 	}
+	/* Who comes from here on has to ask for the page, and waits: no page table lets him write. */
+	smp_mb();
+	for (i = 0; i < locked->count; i++)
+		write->copy |= may_change(locked->folio[i]);
 	folio = locked->folio[locked->count - 1];
 	/* What is behind the end, a mapping may have written. */
 	i = write->length & (PAGE_SIZE - 1);

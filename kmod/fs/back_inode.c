@@ -15,6 +15,9 @@
 #define COMMIT_EVERY	(5 * HZ)
 #define COMMIT_SOON	(HZ / 4)
 
+/* Of one file that is closed, or written by its path, again and again meanwhile. */
+#define ROUNDS		4
+
 struct dirty_id {
 	struct bc_dirty *dirty;
 	enum bc_inode_kind kind;
@@ -176,7 +179,7 @@ static int sync_one(struct super_block *sb, struct bc_dirty *dirty, bool wait)
 {
 	struct inode *mapping = bc_back_mapping_find(sb, dirty);
 	struct bc_dirty_point point;
-	int error;
+	int error, round;
 
 	/* What another commit has in its hands is not durable before that is over. */
 	if (!wait && !bc_dirty_uncommitted(dirty) &&
@@ -194,7 +197,15 @@ static int sync_one(struct super_block *sb, struct bc_dirty *dirty, bool wait)
 		if (IS_ERR(mapping))
 			return PTR_ERR(mapping);
 	}
-	error = bc_back_sync(mapping, dirty, NULL);
+	/*
+	 * One that was closed in the middle of it is ready before those that were closed after it: the
+	 * store gets them in that order.
+	 */
+	for (round = 0; round < ROUNDS; round++) {
+		error = bc_back_sync(mapping, dirty, NULL);
+		if (error || !bc_dirty_closed_late(dirty))
+			break;
+	}
 	iput(mapping);
 	return error;
 }

@@ -203,7 +203,7 @@ static void mark_removed(struct dentry *dentry)
 int bc_back_unlink(struct dentry *dentry)
 {
 	struct bc_dirty *dirty = bc_back_of(d_inode(dentry));
-	int error = bc_dirty_hold(dirty);
+	int error = bc_dirty_hold(dirty, true);
 
 	if (error)
 		return error;
@@ -299,7 +299,7 @@ int bc_back_rename(struct dentry *old, struct dentry *new)
 	if (strlen(path) > BC_NAME_PATH_MAX)
 		error = -ENAMETOOLONG;
 	if (!error)
-		error = bc_dirty_hold(dirty);
+		error = bc_dirty_hold(dirty, false);
 	if (!error) {
 		error = rename_held(old, new, path);
 		bc_dirty_unhold(dirty);

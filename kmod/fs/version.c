@@ -318,7 +318,8 @@ static s64 changed_at(const struct bc_lower_attr *attr)
 /*
  * The lower file was written through this node, or is another file than it was. With
  * @written.at 0 somebody opens or closes it for writing: what a mapping wrote since the last mark
- * must not be taken for what was there then.
+ * must not be taken for what was there then. If nothing is marked as written there is no mapping:
+ * to close a file that was mapped is a write.
  */
 static int mark_written(struct bc_inode *visible, const struct bc_key *path, struct span written)
 {
@@ -331,7 +332,8 @@ static int mark_written(struct bc_inode *visible, const struct bc_key *path, str
 	mark.written_from = written.from;
 	attr_of(visible, &mark.moved);
 	if (!written.at && bc_identity_find(&mark.volume, path, &was) &&
-	    was.flags & BC_IDENTITY_WRITTEN && bc_lower_attr_moved(&was.moved, &mark.moved)) {
+	    was.flags & BC_IDENTITY_WRITTEN && was.written_at &&
+	    bc_lower_attr_moved(&was.moved, &mark.moved)) {
 		mark.written_at = changed_at(&mark.moved);
 		mark.written_from = mark.written_at;
 	}
@@ -547,14 +549,14 @@ static int decide_written(struct dentry *dentry, struct bc_identity *id, struct 
 	if (error <= 0)
 		return error;
 	attr_of(visible, &attr);
-	if (bc_lower_attr_moved(&id->moved, &attr))
-		return mark_written(visible, &visible->key, moment(changed_at(&attr)));
 	if (!id->written_at) {
-		/* Its writers wrote nothing. */
+		/* Its writers wrote nothing, nor mapped it: if the lower moved, others did that. */
 		bc_identity_unmark(id);
 		choice->past = false;
 		return 0;
 	}
+	if (bc_lower_attr_moved(&id->moved, &attr))
+		return mark_written(visible, &visible->key, moment(changed_at(&attr)));
 	if (!settled(id->moved_ns, now, 1))
 		return 0;
 	error = resolve(BC_M(visible->vfs.i_sb), visible->path, &version);

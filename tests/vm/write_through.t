@@ -608,6 +608,17 @@ upload("one/x", "one/deep/y", "zero/x", "two/x")
 t.ok(all([cached_soon(f"{TARGET}/{n}") for n in ("one/x", "one/deep/y", "zero/x", "two/x")]), "uploaded: cached again")
 t.ok(read(f"{TARGET}/one/x") == pattern(31, 50000) and read(f"{TARGET}/zero/x") == pattern(30, 50000), "... with the right bytes")
 
+cached_file("caught", old)
+os.close(os.open(f"{TARGET}/caught", os.O_RDWR))
+shutil.copyfile(f"{LOWER}/caught", f"{STORE}/.upload")
+with open(f"{STORE}/.upload", "r+b") as f:
+    f.write(b"another node's")
+os.rename(f"{STORE}/.upload", f"{STORE}/caught")
+later_than(f"{STORE}/caught")
+shutil.copyfile(f"{STORE}/caught", f"{LOWER}/caught")
+t.ok(cached_soon(f"{TARGET}/caught") and read(f"{TARGET}/caught")[:14] == b"another node's",
+     "opened for writing, not written, and then the lower shows another node's version: that is cached")
+
 # What was uploaded before a rename is not taken for what the path names since; whatever else is known of it.
 def later_upload(*names):
     """Their time in the store is later than any until now, and earlier than any from then on."""

@@ -84,6 +84,9 @@ struct version {
 	double replaced;
 };
 
+/* So long after a change past the mount it may not have been noticed: twice the mount's ttl. */
+#define UNNOTICED	(2 * (ttl_ms ? ttl_ms : 50) / 1e3)
+
 struct path {
 	char name[16];
 	struct file *file;		/* NULL = the name is not there */
@@ -92,6 +95,8 @@ struct path {
 	unsigned int changes;		/* of the store */
 	bool written;			/* here, since the store's version was known to count */
 	time_t written_at;
+	double caught_up;		/* the lower changed past the mount, when last; 0 = never */
+	double stored;			/* the store did */
 };
 
 struct candidates {
@@ -111,6 +116,8 @@ struct open_file {
 	bool chosen;			/* its version is, since it was read */
 	bool loose;			/* maybe without daemon before that */
 	bool bound_lower;		/* what it has of the lower may be one version, not whatever it has */
+	bool same;			/* the lower had what the store had, at its opening */
+	bool mapped;			/* shared, and may be written */
 	bool moved;			/* renamed or removed since */
 };
 
@@ -122,7 +129,8 @@ struct mapping {
 	struct file *file;
 	struct candidates can;
 	unsigned int changes;
-	bool writable, may_fail, bound_lower;
+	bool writable, may_fail, bound_lower, same;
+	bool writer;			/* keeps the lower file open for writing */
 };
 
 static struct path paths[PATHS];
@@ -649,10 +657,11 @@ static void file_put(struct file *f)
 	free(f);
 }
 
-/* Is it surely of the version that the store has? */
+/* Is it surely of the version that the store has, and not of the lower, with the same bytes? */
 static bool of_store(const struct mapping *m)
 {
-	return m->can.count == 1 && !m->can.live && m->can.may[0] == m->path->store.content;
+	return !m->same && m->can.count == 1 && !m->can.live &&
+	       m->can.may[0] == m->path->store.content;
 }
 
 /* A writer came through the mount: who has the file open reads the lower from now on. */
@@ -716,6 +725,7 @@ static void store_set(struct path *p, struct content *c, time_t made)
 	p->old[0].replaced = now();
 	p->store = (struct version){ .content = content_get(c), .made = made };
 	p->changes++;
+	p->stored = now();
 	/* Who has not read yet may get its version with the first byte. */
 	for (i = 0; i < FDS; i++) {
 		struct open_file *of = &files[i];
@@ -738,8 +748,12 @@ static void choose(struct path *p, struct open_file *of, double since)
 		strong_opens++;
 		return;
 	}
+	of->same = p->file->now == p->store.content;
 	can->live = p->written || !p->store.content;
-	if (!p->written || p->store.made >= p->written_at)
+	/* The lower moved, which is noticed only now: it is read until the store has another one. */
+	can->live |= p->caught_up && p->stored >= p->caught_up &&
+		     p->stored - p->caught_up < UNNOTICED;
+	if (!p->written || of->same || p->store.made >= p->written_at)
 		may_add(can, p->store.content);
 	for (i = 0; i < HISTORY; i++) {
 		const struct version *v = &p->old[i];
@@ -848,12 +862,16 @@ static int slot_of(const struct open_file *of)
 
 static void op_close(struct open_file *of)
 {
+	time_t since = time(NULL);
 	struct file *f = of->file;
 	unsigned int i;
 
 	note(" close #%d", slot_of(of));
 	close(of->fd);
 	of->fd = -1;
+	/* Nobody is told what a mapping writes, nor of mprotect(2): its file's close is a write. */
+	if (of->mapped)
+		file_written(f, since);
 	f->writers -= of->writable;
 	may_clear(&of->can);
 	for (i = 0; i < MAPS; i++)
@@ -1143,7 +1161,7 @@ static void op_unmap(struct mapping *m)
 	note(" unmap %d", (int)(m - maps));
 	munmap(m->at, (m->length + PAGE - 1) & ~(size_t)(PAGE - 1));
 	m->at = NULL;
-	f->writers -= m->writable;
+	f->writers -= m->writer;
 	may_clear(&m->can);
 	file_put(f);
 }
@@ -1151,7 +1169,7 @@ static void op_unmap(struct mapping *m)
 static void op_map(struct open_file *of)
 {
 	struct mapping *m = NULL;
-	bool write = of->writable && roll(2);
+	bool write = of->writable && roll(2), shared;
 	time_t since = time(NULL);
 	size_t size = of->file->now->size;
 	unsigned int i;
@@ -1167,13 +1185,14 @@ static void op_map(struct open_file *of)
 		return;
 	*m = (struct mapping){ .of = of, .path = of->path, .file = of->file, .writable = write,
 			       .changes = of->changes, .may_fail = of->moved,
-			       .bound_lower = of->bound_lower };
+			       .bound_lower = of->bound_lower, .same = of->same };
 	m->offset = roll((uint32_t)size) & ~(size_t)(PAGE - 1);
 	m->length = 1 + roll(MAP_MAX);
 	note(" map%s #%d %zu+%zu -> %d", write ? " rw" : "", slot_of(of), m->offset, m->length,
 	     (int)(m - maps));
+	shared = roll(3) || write;
 	m->at = mmap(NULL, m->length, PROT_READ | (write ? PROT_WRITE : 0),
-		     roll(3) || write ? MAP_SHARED : MAP_PRIVATE, of->fd, (off_t)m->offset);
+		     shared ? MAP_SHARED : MAP_PRIVATE, of->fd, (off_t)m->offset);
 	if (m->at == MAP_FAILED) {
 		m->at = NULL;
 		read_failed(of, "mmap", errno);
@@ -1185,8 +1204,13 @@ static void op_map(struct open_file *of)
 		if (maps[i].at && &maps[i] != m && maps[i].of == of)
 			may_copy(&m->can, &maps[i].can);
 	of->chosen = true;
-	if (write) {
-		of->file->writers++;
+	if (!of->writable)
+		return;
+	/* It is the lower's, by a file that is open for writing as long as it is there. */
+	m->writer = true;
+	of->file->writers++;
+	if (shared) {
+		of->mapped = true;
 		file_written(of->file, since);
 	}
 }
@@ -1412,6 +1436,7 @@ static void op_catch_up(struct path *p)
 	before = p->file->now;
 	p->file->before = before->size;
 	p->file->now = content_get(c);
+	p->caught_up = now();
 	if (p->written)
 		p->written_at = since;
 	lower_changed(p->file, before);
