@@ -150,7 +150,7 @@ static void write_folios(struct bc_back_block *locked, struct bc_dirty_write *wr
 		folio_start_writeback(folio);
 		write->folio[write->count++] = folio;
 	}
-	/* Who comes from here on has to ask for the page, and waits: no page table lets him write. */
+	/* Who comes from here on has to ask for the page, and waits: no page table is writable. */
 	smp_mb();
 	for (i = 0; i < locked->count; i++)
 		write->copy |= may_change(locked->folio[i]);

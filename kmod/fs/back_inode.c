@@ -198,8 +198,8 @@ static int sync_one(struct super_block *sb, struct bc_dirty *dirty, bool wait)
 			return PTR_ERR(mapping);
 	}
 	/*
-	 * One that was closed in the middle of it is ready before those that were closed after it: the
-	 * store gets them in that order.
+	 * One that was closed in the middle of it is ready before those that were closed after it:
+	 * the store gets them in that order.
 	 */
 	for (round = 0; round < ROUNDS; round++) {
 		error = bc_back_sync(mapping, dirty, NULL);
